@@ -1,0 +1,5 @@
+"""``micropython -m terminal wisp.json``."""
+
+from terminal.app import main
+
+main()

@@ -1,0 +1,227 @@
+"""The terminal's program: makes the parts, wires them, and runs the one loop that owns all input and output.
+
+micropython -m terminal wisp.json          on the unix port
+import terminal.app; terminal.app.run()    in a board's main.py
+"""
+
+import gc
+import select
+import socket
+import sys
+
+from cryptolib import aes
+
+from . import phone as states
+from .board import open_board
+from .clock import Clock
+from .config import ConfigError, load
+from .events import emit
+from .link import Link
+from .media import Media
+from .phone import Phone
+from .registration import Registration
+from .useragent import MAX_MESSAGE_BYTES, UserAgent
+
+__all__ = ["Terminal", "main", "run"]
+
+_IDLE_MS = 1000  # how long the loop sleeps at most
+_BUTTON_MS = 50  # how often a button is looked at, and a lamp blinks
+_COLLECT_MS = 2000  # between collections of garbage: often, so that each is short and memory does not fall to pieces
+_FRAME_OVERHEAD = 25
+_AES_ECB = 1
+
+
+def new_aes(key):
+    """An AES block function, as sipwire wants it."""
+    return aes(key, _AES_ECB).encrypt
+
+
+def _resolve(host, port):
+    return socket.getaddrinfo(str(host, "utf-8") if isinstance(host, bytes) else host, port)[0][-1]
+
+
+class Terminal:
+    """A running terminal.
+
+    Args:
+        config: a `terminal.config.Config`.
+    """
+
+    def __init__(self, config):
+        self._config = config
+        self._clock = Clock()
+        self._board = open_board(config.board)
+        self._wlan = self._board.wlan(config.wifi)
+        self._poll = select.poll()
+        self._sip = self._rtp = None
+        self._running = True
+        self._quit_at = None
+        self._peak = 0
+        self._collect_at = 0
+        self._buffer = bytearray(MAX_MESSAGE_BYTES + _FRAME_OVERHEAD)
+        self._view = memoryview(self._buffer)
+        self._link = Link(new_aes)
+        for item in self._board.inputs():
+            self._poll.register(item, select.POLLIN)
+
+    def _connect(self):
+        """Open the sockets for our present address, and begin to register."""
+        config = self._config
+        address = config.address or self._board.address()
+        if self._wlan:
+            while not address:
+                address = self._wlan.join()
+        if not address:
+            raise OSError("no network address")
+        for old in (self._sip, self._rtp):
+            if old:
+                self._poll.unregister(old)
+                old.close()
+        self._sip = self._open(address, config.sip_port)
+        # Connected: the kernel keeps out whatever does not come from the neighbour.
+        self._sip.connect(_resolve(*config.neighbour))
+        self._rtp = self._open(address, config.rtp_port)
+        now = self._clock.now()
+        host = address.encode()
+        contact = b"sip:%s@%s:%d" % (config.user, host, config.sip_port)
+        self._agent = UserAgent(self._link, b"%s:%d" % (host, config.sip_port))
+        self._media = Media(self._rtp, _resolve, self._board.audio, new_aes)
+        self._phone = Phone(config, self._agent, contact, host, self._media)
+        self._agent.phone = self._phone
+        self._registration = Registration(config, self._agent, self._link, contact, now)
+
+    def _open(self, address, port):
+        opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(_resolve(address, port))
+        opened.setblocking(False)
+        self._poll.register(opened, select.POLLIN)
+        return opened
+
+    def run(self):
+        """Run until ``quit``."""
+        gc.collect()
+        emit("started", aor=self._config.aor, heap_used=gc.mem_alloc(), heap_free=gc.mem_free())
+        self._connect()
+        while self._running:
+            for _ in self._poll.ipoll(self._sleep_ms()):
+                pass
+            # Whatever woke us, everything is looked at: cheaper than asking which it was, and speech comes first.
+            self._media.receive()
+            now = self._clock.now()
+            if self._media.timer_at is not None and now >= self._media.timer_at:
+                self._media.handle_timer(now)
+            self._receive(now)
+            for line in self._board.commands():
+                self._command(line, now)
+            self._handle_timers(now)
+            self._transmit()
+            self._board.show(self._phone.state)
+
+    def _sleep_ms(self):
+        now = self._clock.now()
+        wait = _IDLE_MS if self._phone.state == states.IDLE else _BUTTON_MS
+        for part in (self._media, self._agent, self._registration, self._phone):
+            at = part.timer_at
+            if at is not None and at - now < wait:
+                wait = at - now
+        return max(wait, 0)
+
+    def _receive(self, now):
+        while True:
+            try:
+                size = self._sip.readinto(self._buffer)
+            except OSError:
+                return  # "connection refused": nobody listens there just now, and timers go on
+            if size is None:
+                return
+            if size and self._agent.receive(bytes(self._view[:size]), now):
+                self._registration.heard()
+
+    def _handle_timers(self, now):
+        for part in (self._agent, self._registration, self._phone):
+            if part.timer_at is not None and part.timer_at <= now:
+                part.handle_timer(now)
+        if self._wlan and self._wlan.is_lost(now):
+            emit("wifi", error="lost")
+            self._connect()
+        if now >= self._collect_at:
+            self._collect_at = now + _COLLECT_MS
+            self._collect()
+        if self._quit_at is not None and now >= self._quit_at:
+            self._running = False
+
+    def _collect(self):
+        gc.collect()
+        self._peak = max(self._peak, gc.mem_alloc())
+
+    def _transmit(self):
+        for datagram in self._agent.outgoing:
+            try:
+                self._sip.send(datagram)
+            except OSError:
+                pass  # lost, like any datagram may be; transactions repeat what matters
+        self._agent.outgoing.clear()
+
+    def _command(self, line, now):
+        words = line.split()
+        if not words:
+            return
+        command = words[0]
+        phone = self._phone
+        if command == "call" and len(words) == 2:
+            phone.dial(words[1], now)
+        elif command == "answer":
+            phone.answer(now)
+        elif command == "reject":
+            phone.reject(now)
+        elif command == "hangup":
+            phone.hang_up(now)
+        elif command == "button":
+            self._button(now)
+        elif command == "status":
+            self._status()
+        elif command == "quit":
+            if phone.state != states.IDLE:
+                phone.hang_up(now)
+            self._registration.unregister(now)
+            self._quit_at = now + 500
+        else:
+            emit("refused", command=command, reason="unknown; try call URI, answer, reject, hangup, status, quit")
+
+    def _button(self, now):
+        if self._phone.state == states.RINGING:
+            self._phone.answer(now)
+        elif self._phone.state != states.IDLE:
+            self._phone.hang_up(now)
+        elif self._config.speed_dial:
+            self._phone.dial(self._config.speed_dial, now)
+
+    def _status(self):
+        self._collect()
+        emit(
+            "status",
+            registration=self._registration.state,
+            phone=self._phone.state,
+            peer=self._phone.peer or None,
+            heap_used=gc.mem_alloc(),
+            heap_free=gc.mem_free(),
+            heap_peak=self._peak,
+            dropped=self._link.dropped,
+            malformed=self._agent.malformed,
+        )
+
+
+def run(path="wisp.json"):
+    """Load the configuration and run; a mistake in it is told as an event."""
+    try:
+        config = load(path)
+    except ConfigError as error:
+        emit("error", reason=str(error))
+        return
+    Terminal(config).run()
+
+
+def main():
+    """The command line of the unix port: the configuration's path."""
+    run(sys.argv[1] if len(sys.argv) > 1 else "wisp.json")

@@ -1,0 +1,31 @@
+"""The hardware, and nothing else knows it: what a board has to offer.
+
+A board is a class ``Board(settings)``, settings being the configuration's "board" object, with
+
+    address()           our IPv4 address as text, or None where there is no network yet
+    wlan(settings)      a `terminal.wlan.Wlan`, or None on a board whose network is always there
+    inputs()            objects for ``select.poll`` that wake the main loop
+    commands()          command lines typed, or buttons pressed, since the last call
+    show(state)         tell the person by a lamp: one of the phone's states
+    audio               an object with start(), stop(), read(pcm), write(pcm): 20 ms of 16-bit little-endian samples
+                        at 8000 Hz each time
+
+`open_board` picks the one that fits the machine.
+"""
+
+__all__ = ["open_board"]
+
+
+def open_board(settings):
+    """The board this program runs on.
+
+    Args:
+        settings: the configuration's "board" object.
+    """
+    try:
+        from machine import I2S  # noqa: F401  the unix port has a machine module, but no I2S
+    except ImportError:
+        from .emulator import Board
+    else:
+        from .esp32 import Board
+    return Board(settings)

@@ -1,0 +1,104 @@
+"""An emulated board on MicroPython's unix port: WAV in, WAV out, commands on standard input.
+
+Settings: ``{"address": "127.0.0.2", "microphone": "in.wav", "speaker": "out.wav"}``; all but the address may be left
+    out.
+"""
+
+import select
+import sys
+
+__all__ = ["Board"]
+
+_FRAME_BYTES = 320
+_WAV_HEADER_BYTES = 44
+_MAX_LINE = 512
+
+
+class _WavAudio:
+    """A microphone that hears a WAV file (16 bits, mono, 8000 Hz) once, and a speaker that records one."""
+
+    def __init__(self, microphone, speaker):
+        self._microphone = microphone
+        self._speaker = speaker
+        self._in = None
+        self._out = None
+        self._written = 0
+
+    def start(self):
+        if self._microphone:
+            self._in = open(self._microphone, "rb")
+            if self._in.read(_WAV_HEADER_BYTES)[:4] != b"RIFF":
+                raise ValueError("microphone: no WAV file")
+        if self._speaker:
+            self._out = open(self._speaker, "wb")
+            self._out.write(_wav_header(0))
+            self._written = 0
+
+    def read(self, pcm):
+        size = self._in.readinto(pcm) if self._in else 0
+        for i in range(size, len(pcm)):
+            pcm[i] = 0
+
+    def write(self, pcm):
+        if self._out:
+            self._out.write(pcm)
+            self._written += len(pcm)
+
+    def stop(self):
+        if self._in:
+            self._in.close()
+            self._in = None
+        if self._out:
+            self._out.seek(0)
+            self._out.write(_wav_header(self._written))
+            self._out.close()
+            self._out = None
+
+
+def _wav_header(size):
+    """The header of a WAV file: 16 bits, mono, 8000 Hz."""
+    fields = (b"RIFF", size + 36, b"WAVEfmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", size)
+    sizes = (0, 4, 0, 4, 2, 2, 4, 4, 2, 2, 0, 4)
+    return b"".join([value.to_bytes(size, "little") if size else value for value, size in zip(fields, sizes)])
+
+
+class Board:
+    """See `terminal.board`."""
+
+    def __init__(self, settings):
+        self._address = settings.get("address", "127.0.0.1")
+        self.audio = _WavAudio(settings.get("microphone"), settings.get("speaker"))
+        self._poll = select.poll()
+        self._poll.register(sys.stdin, select.POLLIN)
+        self._line = b""
+        self._at_end = False
+
+    def address(self):
+        """The address in the settings."""
+        return self._address
+
+    def wlan(self, settings):
+        """None: the network is always there."""
+
+    def inputs(self):
+        """Standard input, until it ends."""
+        return [] if self._at_end else [sys.stdin]
+
+    def commands(self):
+        """Whole lines on standard input; at its end, ``quit``."""
+        lines = []
+        while not self._at_end and self._poll.poll(0):
+            byte = sys.stdin.buffer.read(1)
+            if not byte:
+                self._at_end = True
+                lines.append("quit")
+            elif byte != b"\n":
+                if len(self._line) < _MAX_LINE:
+                    self._line += byte
+            else:
+                lines.append(str(self._line, "utf-8").strip())
+                self._line = b""
+        return lines
+
+    def show(self, state):
+        """No lamp."""

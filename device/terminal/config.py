@@ -1,0 +1,100 @@
+"""The terminal's configuration: one JSON file on its file system, made by ``wisp account add --terminal FILE``.
+
+    {"user": "alice", "domain": "a.example", "ha1": "<64 hex digits>", "neighbour": "192.0.2.1:5060", ...}
+
+README.md in this folder describes every key.
+"""
+
+import json
+
+__all__ = ["Config", "ConfigError", "load"]
+
+_HEX = "0123456789abcdef"
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the text names the key and what is wanted."""
+
+
+# Key: (type, default). A default of None means that the key is needed.
+_KEYS = {
+    "user": (str, None),
+    "domain": (str, None),
+    "ha1": (str, None),
+    "neighbour": (str, None),
+    "auth_user": (str, ""),
+    "display_name": (str, ""),
+    "address": (str, ""),
+    "sip_port": (int, 5060),
+    "rtp_port": (int, 40000),
+    "expires_s": (int, 600),
+    "keepalive_s": (int, 25),
+    "codecs": (list, ["PCMU"]),
+    "speed_dial": (str, ""),
+    "wifi": (dict, {}),
+    "board": (dict, {}),
+}
+_CODECS = {"PCMU": 0, "PCMA": 8}
+
+
+class Config:
+    """The configuration: every key of the file is an attribute, some in another form.
+
+    Attributes:
+        aor: ``sip:user@domain`` as bytes.
+        neighbour: (host, port).
+        payload_types: RTP payload types of the codecs, preferred first.
+        ha1: SHA-256 HA1, 64 hex digits as bytes.
+    """
+
+    def __init__(self, values):
+        for key, (kind, default) in _KEYS.items():
+            value = values.get(key, default)
+            if value is None:
+                raise ConfigError(key + ": missing")
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise ConfigError("%s: wrong type" % key)
+            setattr(self, key, value)
+        for key in values:
+            if key not in _KEYS:
+                raise ConfigError(key + ": unknown")
+        if len(self.ha1) != 64 or self.ha1.strip(_HEX):
+            raise ConfigError("ha1: 64 lower-case hex digits wanted")
+        host, _, port = self.neighbour.rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ConfigError("neighbour: host:port wanted")
+        self.neighbour = (host, int(port))
+        for key, low, high in (
+            ("sip_port", 1, 65535),
+            ("rtp_port", 2, 65534),
+            ("expires_s", 30, 86400),
+            ("keepalive_s", 1, 3600),
+        ):
+            if not low <= getattr(self, key) <= high:
+                raise ConfigError("%s: %d to %d wanted" % (key, low, high))
+        self.payload_types = [_CODECS.get(name) for name in self.codecs]
+        if not self.payload_types or None in self.payload_types:
+            raise ConfigError("codecs: PCMU and PCMA are known")
+        self.ha1 = self.ha1.encode()
+        self.user = self.user.encode()
+        self.domain = self.domain.encode()
+        self.auth_user = self.auth_user.encode() or self.user
+        self.aor = b"sip:%s@%s" % (self.user, self.domain)
+
+
+def load(path):
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: it can't be read, or something in it is wrong.
+    """
+    try:
+        with open(path) as file:
+            values = json.load(file)
+    except OSError:
+        raise ConfigError(path + ": can't be read")
+    except ValueError:
+        raise ConfigError(path + ": no JSON")
+    if not isinstance(values, dict):
+        raise ConfigError(path + ": no JSON object")
+    return Config(values)

@@ -1,0 +1,27 @@
+"""What the terminal tells the world: one line of JSON per event on standard output.
+
+    {"event": "registered", "expires_s": 600}
+
+README.md in this folder lists the events. Secrets never go into one.
+"""
+
+import json
+
+__all__ = ["emit", "text"]
+
+
+def text(data):
+    """Bytes of a peer as text; what is no UTF-8 becomes "?"."""
+    try:
+        return str(data, "utf-8")
+    except UnicodeError:
+        return "".join([chr(byte) if 32 <= byte < 127 else "?" for byte in data])
+
+
+def emit(event, **fields):
+    """Print one event; bytes become text, None is left out."""
+    shown = {"event": event}
+    for name, value in fields.items():
+        if value is not None:
+            shown[name] = text(value) if isinstance(value, bytes) else value
+    print(json.dumps(shown))

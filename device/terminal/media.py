@@ -1,0 +1,179 @@
+"""Speech: the RTP pump of one call, SRTP both ways and never RTP.
+
+    microphone -> encode -> RTP -> SRTP -> socket        every 20 ms by the clock
+    socket -> SRTP -> RTP -> jitter buffer               whenever something has come; the socket is drained
+    jitter buffer -> decode -> speaker                   every 20 ms by the clock
+
+The buffers are made once per call. A packet that fails a check is dropped and counted and changes nothing.
+"""
+
+from os import urandom
+
+from sipwire.errors import ParseError, SecurityError
+from sipwire.g711 import Codec
+from sipwire.rtp import HEADER_BYTES, build_header, parse
+from sipwire.srtp import SUITES, SrtpReceiver, SrtpSender
+
+from .jitter import FRAME, JitterBuffer
+
+__all__ = ["FRAME_MS", "Media"]
+
+FRAME_MS = 20
+_PACKET_BYTES = 1500  # of a datagram; what is cut off fails its tag
+_MAX_BEHIND_MS = 200  # when the device slept for longer, packets are not sent in a burst but left out
+_DRAIN = 50  # packets handled before anything else gets its turn
+
+
+class Media:
+    """The media of one call after the other.
+
+    Args:
+        socket: non-blocking, bound to our RTP port.
+        resolve: makes a socket address of (host, port).
+        audio: ``start()``, ``stop()``, ``read(pcm)`` and ``write(pcm)`` with 20 ms of 16-bit samples each.
+        new_aes: makes an AES block function of a key.
+    """
+
+    def __init__(self, socket, resolve, audio, new_aes):
+        self._socket = socket
+        self._resolve = resolve
+        self._audio = audio
+        self._new_aes = new_aes
+        self._active = False
+        self.timer_at = None
+
+    def start(self, agreed, now):
+        """Make ready for a call: receive and play from now on, send after `go`.
+
+        Args:
+            agreed: what offer and answer agreed on, a ``sipwire.sdp.Agreed``.
+            now: milliseconds.
+        """
+        suite = SUITES[agreed.suite]
+        self._sender = SrtpSender(suite, agreed.local_key, self._new_aes, agreed.local_mki)
+        self._receiver = SrtpReceiver(suite, agreed.remote_key, self._new_aes, agreed.remote_mki)
+        self._codec = Codec(agreed.payload_type)
+        self._jitter = JitterBuffer(self._codec.silence)
+        self._target = self._resolve(agreed.address, agreed.port)
+        self._talks = agreed.direction in (b"sendrecv", b"sendonly")
+        self._in = bytearray(_PACKET_BYTES)
+        self._out = bytearray(HEADER_BYTES + FRAME + self._sender.overhead_bytes)
+        self._out_view = memoryview(self._out)
+        self._frame = bytearray(FRAME)
+        self._pcm = bytearray(2 * FRAME)
+        self._ssrc = int.from_bytes(urandom(4), "big")
+        # RFC 3711 section 3.3.1: a start below 2^15 keeps the first wrap, and with it the ROC, from being guessed
+        # wrong.
+        self._seq = int.from_bytes(urandom(2), "big") >> 1
+        self._timestamp = int.from_bytes(urandom(4), "big")
+        self._sent = self._received = self._rejected = self._send_errors = self._late_ticks = 0
+        self._first_seq = self._last_seq = -1
+        self._sending = False
+        self._active = True
+        self._flush()
+        self._audio.start()
+        self.timer_at = now + FRAME_MS
+
+    def go(self, now):
+        """The peer has our keys: send."""
+        if self._active and not self._sending:
+            self._sending = True
+
+    def stop(self):
+        """End the call's media.
+
+        Returns:
+            Statistics: packets sent, received, rejected (failed a check), lost (by sequence number), late, waited
+                (frames of silence played), skipped (samples), or None where none was started.
+        """
+        if not self._active:
+            return None
+        self._active = False
+        self.timer_at = None
+        self._audio.stop()
+        expected = self._last_seq - self._first_seq + 1 if self._received else 0
+        statistics = {
+            "sent": self._sent,
+            "received": self._received,
+            "rejected": self._rejected,
+            "lost": max(0, expected - self._received),
+            "late": self._jitter.late,
+            "waited": self._jitter.waited,
+            "skipped": self._jitter.skipped,
+            "send_errors": self._send_errors,
+        }
+        self._sender = self._receiver = self._codec = self._jitter = None
+        self._in = self._out = self._out_view = self._frame = self._pcm = None
+        return statistics
+
+    def receive(self):
+        """Drain the socket: lwIP keeps six datagrams, and what does not fit is lost."""
+        if not self._active:
+            self._flush()
+            return
+        packet = self._in
+        for _ in range(_DRAIN):
+            try:
+                size = self._socket.readinto(packet)
+            except OSError:
+                return
+            if size is None:
+                return
+            self._take(packet, size)
+
+    def _take(self, packet, size):
+        try:
+            size = self._receiver.unprotect(packet, size)
+            payload_type, seq, timestamp, start, end, _ = parse(packet, size)
+        except (ParseError, SecurityError):
+            self._rejected += 1
+            return
+        self._sending = True  # who sends us authentic packets has our keys
+        if self._received == 0:
+            self._first_seq = self._last_seq = seq
+        else:
+            # Carried on beyond 16 bits, so that the count of lost packets survives the wrap.
+            seq = self._last_seq + ((seq - self._last_seq + 0x8000) & 0xFFFF) - 0x8000
+            self._last_seq = max(self._last_seq, seq)
+            self._first_seq = min(self._first_seq, seq)
+        self._received += 1
+        if payload_type == self._codec.payload_type:
+            self._jitter.put(packet, start, end, timestamp)
+
+    def _flush(self):
+        """Throw away what came when no call was on."""
+        scrap = bytearray(16)
+        for _ in range(_DRAIN):
+            try:
+                if self._socket.readinto(scrap) is None:
+                    return
+            except OSError:
+                return
+
+    def handle_timer(self, now):
+        """Send and play the 20 ms that are due."""
+        if now - self.timer_at > _MAX_BEHIND_MS:
+            self._late_ticks += 1
+            self._timestamp = (self._timestamp + (now - self.timer_at) // FRAME_MS * FRAME) & 0xFFFFFFFF
+            self.timer_at = now
+        while self._active and now >= self.timer_at:
+            self.timer_at += FRAME_MS
+            if self._sending and self._talks:
+                self._send()
+            self._jitter.take(self._frame)
+            self._codec.decode(self._frame, 0, self._pcm, FRAME)
+            self._audio.write(self._pcm)
+
+    def _send(self):
+        self._audio.read(self._pcm)
+        packet = self._out
+        build_header(packet, self._codec.payload_type, self._seq, self._timestamp, self._ssrc, self._sent == 0)
+        self._codec.encode(self._pcm, packet, HEADER_BYTES, FRAME)
+        self._sender.protect(packet, HEADER_BYTES + FRAME)
+        self._seq = (self._seq + 1) & 0xFFFF
+        self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
+        try:
+            self._socket.sendto(packet, self._target)
+            self._sent += 1
+        except OSError:
+            self._send_errors += 1  # no buffer, no route, nobody there: speech goes on

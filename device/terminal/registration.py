@@ -1,0 +1,261 @@
+"""Registration with the neighbour, and the security agreement made with it (WIRE sections 1.1 and 1.4).
+
+    WAITING --time--> ASKING --401--> PROVING --200 in a frame of the new agreement--> REGISTERED
+       ^                |               |                                                |  refresh: REGISTER in a frame
+       +----- back-off, on anything else, or no answer ----------------------------------+  keep-alive: empty frames
+
+The terminal believes nobody but who knows its secret: not a plain 200, not a wrong ``rspauth``, not a 200 with another
+Contact or Expires than it asked for. It answers one challenge per REGISTER and never a second one with the same nonce.
+"""
+
+from os import urandom
+
+from sipwire.agreement import best, hop_spi, parse_mechanisms
+from sipwire.digest import authenticate, choose
+from sipwire.errors import ParseError, SecurityError
+from sipwire.grammar import get_param, parse_params, split_list
+from sipwire.kdf import same
+from sipwire.message import Request
+from sipwire.transaction import TIMEOUT
+
+from .events import emit
+from .useragent import token
+
+__all__ = ["ASKING", "PROVING", "REGISTERED", "WAITING", "Registration"]
+
+WAITING = "waiting"
+ASKING = "asking"
+PROVING = "proving"
+REGISTERED = "registered"
+
+_BACKOFF_MS = 1000  # after the first failure; doubled up to the limit, and spread by up to a half
+_MAX_BACKOFF_MS = 60000
+_MISSED_KEEPALIVES = 3  # unanswered ones in a row until the neighbour counts as lost
+_MAX_EXPIRES_S = 86400
+_MAX_RETRY_S = 3600
+
+
+class Registration:
+    """Keeps the terminal registered.
+
+    Args:
+        config: the terminal's.
+        agent: sends requests.
+        link: the hop.
+        contact: our Contact URI, as bytes.
+        now: milliseconds; registration begins at once.
+
+    Attributes:
+        state: one of the names above.
+        date: the neighbour's Date header as of the last registration, or None.
+    """
+
+    def __init__(self, config, agent, link, contact, now):
+        self._config = config
+        self._agent = agent
+        self._link = link
+        self.contact = contact
+        self.state = WAITING
+        self.date = None
+        self._call_id = token()
+        self._tag = token(4)
+        self._cseq = 0
+        self._expires_s = config.expires_s
+        self._credentials = None
+        self._framed = False
+        self._stale = False
+        self._failures = 0
+        self._at = now  # when to register or refresh
+        self._beat_at = None
+        self._missed = 0
+
+    @property
+    def timer_at(self):
+        """The next deadline, or None while an answer is awaited."""
+        if self._beat_at is None or self._at is None:
+            return self._at if self._beat_at is None else self._beat_at
+        return min(self._at, self._beat_at)
+
+    def handle_timer(self, now):
+        """Register, refresh or send a keep-alive when it is due."""
+        if self._at is not None and now >= self._at:
+            self._at = None
+            if self.state == REGISTERED and not self._link.wants_rekey:
+                self._send(self._request(self._expires_s), now, False)
+            else:
+                self._ask(now)
+        if self._beat_at is not None and now >= self._beat_at:
+            self._missed += 1
+            if self._missed > _MISSED_KEEPALIVES:
+                self._fail("neighbour lost", now)
+            else:
+                self._beat_at = now + 1000 * self._config.keepalive_s
+                self._agent.outgoing.append(self._link.seal(b""))
+
+    def heard(self):
+        """A valid frame came: the neighbour lives."""
+        self._missed = 0
+
+    def restart(self, now):
+        """Register anew at once: the network or our address has changed."""
+        self._link.close()
+        self._stop()
+        self._at = now
+
+    def unregister(self, now):
+        """Take the binding back."""
+        if self.state == REGISTERED:
+            self._stop()
+            self._send(self._request(0), now, False)
+
+    def _stop(self):
+        self.state = WAITING
+        self._at = self._beat_at = None
+        self._missed = 0
+
+    def _request(self, expires_s):
+        config = self._config
+        self._cseq += 1
+        request = Request("REGISTER", b"sip:" + config.domain)
+        request.add("Max-Forwards", b"70")
+        request.add("From", b"<%s>;tag=%s" % (config.aor, self._tag))
+        request.add("To", b"<%s>" % config.aor)
+        request.add("Call-ID", self._call_id)
+        request.add("CSeq", b"%d REGISTER" % self._cseq)
+        request.add("Contact", b"<%s>" % self.contact)
+        request.add("Expires", b"%d" % expires_s)
+        return request
+
+    def _send(self, request, now, plain):
+        request.add("Content-Length", b"0")
+        number = self._cseq
+
+        def answered(event, how, now):
+            if number == self._cseq:  # else it belongs to an attempt that was given up
+                self._answered(event, how, now)
+
+        self._agent.request(request, now, answered, plain)
+
+    def _ask(self, now):
+        """Step 1; in a frame where an agreement is to be replaced."""
+        self._framed = self.state == REGISTERED
+        self.state = ASKING
+        self._credentials = None
+        self._link.propose()
+        self._send(self._secured(), now, not self._framed)
+
+    def _secured(self):
+        request = self._request(self._expires_s)
+        request.add("Require", b"sec-agree")
+        request.add("Proxy-Require", b"sec-agree")
+        request.add("Security-Client", self._link.offer)
+        return request
+
+    def _prove(self, response, now):
+        """Step 3."""
+        config = self._config
+        challenge = choose(response.get_all("www-authenticate"), config.domain)
+        servers = response.get_all("security-server")
+        if challenge is None or len(servers) != 1:
+            raise SecurityError("challenge")
+        mechanism = best(parse_mechanisms(split_list(servers[0], b",")), (b"wisp-hop",))
+        if mechanism is None:
+            raise SecurityError("mechanism")
+        request = self._secured()
+        credentials = authenticate(
+            challenge,
+            config.auth_user,
+            config.ha1,
+            "REGISTER",
+            request.uri,
+            token(),
+            integrity=True,
+        )
+        self._link.prepare(config, challenge.nonce, servers[0], hop_spi(mechanism))
+        self._credentials = credentials
+        request.add("Authorization", credentials.serialize())
+        request.add("Security-Verify", servers[0])
+        self.state = PROVING
+        self._send(request, now, not self._framed)
+
+    def _answered(self, event, how, now):
+        try:
+            if event == TIMEOUT:
+                raise SecurityError("no answer")
+            if event.status >= 200:
+                self._final(event, how, now)
+        except (ParseError, SecurityError) as error:
+            self._fail(str(error), now)
+
+    def _final(self, response, how, now):
+        status = response.status
+        if self.state == WAITING:
+            return  # the answer to taking the binding back, or one that comes too late
+        if status == 200 and self.state != ASKING:
+            self._registered(response, how, now)
+        elif status == 401 and self.state == ASKING:
+            self._prove(response, now)
+        elif status == 401 and self.state == PROVING and not self._stale and self._is_stale(response):
+            self._stale = True  # once: a nonce that is too old again and again is somebody's game
+            self.state = REGISTERED if self._framed else WAITING
+            self._ask(now)
+        elif status == 423 and response.uint("min-expires", _MAX_EXPIRES_S):
+            self._expires_s = max(self._expires_s, response.uint("min-expires", _MAX_EXPIRES_S))
+            raise SecurityError("423")
+        else:
+            retry_s = response.get("retry-after") or b""
+            retry_s = retry_s.split(b";")[0].split(b"(")[0].strip()
+            if retry_s.isdigit() and len(retry_s) < 6:
+                self._fail(str(status), now, min(int(retry_s), _MAX_RETRY_S))
+            else:
+                raise SecurityError(str(status))
+
+    def _is_stale(self, response):
+        challenge = choose(response.get_all("www-authenticate"), self._config.domain)
+        return challenge is not None and challenge.stale
+
+    def _registered(self, response, how, now):
+        if self.state == PROVING:
+            if how != "pending":
+                raise SecurityError("200 without a frame")
+            proof = get_param(parse_params(split_list(response.get("authentication-info") or b"", b",")), "rspauth")
+            wanted = self._credentials.compute(self._config.ha1, "", response.body)
+            if proof is None or not same(proof.lower(), wanted):
+                raise SecurityError("rspauth")
+        granted = self._granted(response)
+        if granted != self._expires_s:
+            # Somebody on the way changed what we asked for, or the neighbour grants less: ask for just that, in the
+            # open.
+            if granted is not None and 0 < granted < self._expires_s:
+                self._expires_s = granted
+            raise SecurityError("Contact or Expires differ")
+        if self.state == PROVING:
+            self._link.accept(now)
+            self._beat_at = now + 1000 * self._config.keepalive_s
+            emit("registered", aor=self._config.aor, expires_s=granted)
+        self.date = response.get("date")
+        self.state = REGISTERED
+        self._failures = 0
+        self._stale = False
+        # Refresh in the second half of the life of the registration, at a time of our own.
+        self._at = now + granted * 500 + int.from_bytes(urandom(2), "big") * granted * 300 // 65536
+
+    def _granted(self, response):
+        """The seconds that our Contact is bound for, by the response; None where it is not bound."""
+        for contact in response.addresses("contact"):
+            if contact.uri == self.contact:
+                expires = contact.param("expires") or response.get("expires") or b""
+                return int(expires) if expires.isdigit() and len(expires) < 10 else None
+        return None
+
+    def _fail(self, reason, now, wait_s=0):
+        """Not registered: try again later, and ever later."""
+        self._stop()
+        self._link.close()
+        wait_ms = min(_BACKOFF_MS << min(self._failures, 10), _MAX_BACKOFF_MS)
+        wait_ms = max(wait_ms, 1000 * wait_s)
+        wait_ms += int.from_bytes(urandom(2), "big") * (wait_ms >> 1) // 65536
+        self._failures += 1
+        self._stale = False
+        self._at = now + wait_ms
+        emit("unregistered", reason=reason, retry_ms=wait_ms)

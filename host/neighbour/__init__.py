@@ -1,0 +1,1 @@
+"""The host side of Wisp: the neighbour proxy that does TLS, certificates and registration for weak terminals."""

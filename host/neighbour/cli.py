@@ -1,0 +1,352 @@
+"""The ``wisp`` command."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import re
+import secrets
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import logs
+from .agent.authority import Authority, AuthorityError, write_private
+from .check import check as check_config
+from .config import Config, ConfigError, load, parse_address
+from .store.accounts import add_account, list_accounts, remove_account
+from .store.database import Store, StoreError, migrate
+from .transport.flow import Listener
+
+if TYPE_CHECKING:
+    from .store.accounts import Account
+
+__all__ = ["main"]
+
+_Result = TypeVar("_Result")
+_CONFIG_NAME = "wisp.toml"
+_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)
+_SECRET_BYTES = 24  # WIRE section 1.2 wants 128 bits at least
+_MISTAKE = 2  # exit status for what the person can mend; 1 is for what went wrong
+
+_app = typer.Typer(
+    help="Wisp: the neighbour that makes SIP calls safe for weak terminals.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_ca = typer.Typer(help="A certificate authority for a federation of domains.", no_args_is_help=True)
+_account = typer.Typer(help="The users of the domain.", no_args_is_help=True)
+_app.add_typer(_ca, name="ca")
+_app.add_typer(_account, name="account")
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+ConfigPath = Annotated[
+    Path, typer.Option("--config", "-c", help="The configuration, or the folder it is in.", show_default=True)
+]
+_HERE = Path(_CONFIG_NAME)
+
+
+def _fail(*lines: str, status: int = _MISTAKE) -> typer.Exit:
+    """Print lines to standard error; raise what comes back."""
+    for line in lines:
+        _err.print(line, markup=False)
+    return typer.Exit(status)
+
+
+def _load(path: Path) -> Config:
+    if path.is_dir():
+        path /= _CONFIG_NAME
+    try:
+        return load(path)
+    except ConfigError as error:
+        raise _fail(*error.mistakes) from None
+
+
+def _run(work: Coroutine[None, None, _Result]) -> _Result:
+    """Run a coroutine, on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    return uvloop.run(work)
+
+
+# Setting up.
+
+
+@_app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    domain: Annotated[str, typer.Option(help="The SIP domain, like a.example.")],
+    address: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port for UDP and TCP.")] = 5060,
+    tls_port: Annotated[int, typer.Option(min=1, max=65535, help="The port for TLS.")] = 5061,
+    ca: Annotated[
+        Path | None, typer.Option(help="The folder of an authority (wisp ca init); without it one is made.")
+    ] = None,
+    peer: Annotated[
+        list[str] | None, typer.Option(help="A domain with a fixed address, like b.example=192.0.2.2:5061.")
+    ] = None,
+) -> None:
+    """Make a working configuration, keys and certificates for a domain."""
+    target = folder / _CONFIG_NAME
+    if target.exists():
+        raise _fail(f"{target}: is there already")
+    peers = [_peer(text) for text in peer or []]
+    authority = Authority(ca if ca is not None else folder / "ca")
+    text = _configuration(domain, address, port, tls_port, peers)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        target.write_text(text, encoding="utf-8")
+        config = load(target)
+        if ca is None and not authority.root_path.exists():
+            authority.create(config.domain)
+        authority.issue_domain(config.domain).write(folder / config.tls.certificate, folder / config.tls.key)
+        root = folder / config.tls.ca[0]
+        if not root.exists():
+            root.parent.mkdir(parents=True, exist_ok=True)
+            root.write_bytes(authority.root_path.read_bytes())
+        migrate(config.store_url)
+    except (ConfigError, AuthorityError, StoreError, OSError) as error:
+        target.unlink(missing_ok=True)
+        raise _fail(str(error)) from None
+    _out.print(f"{target}: a neighbour for {config.domain} on {address}, udp and tcp {port}, tls {tls_port}")
+    _out.print(f"next: wisp account add USER --config {target}, then wisp serve {target}", markup=False)
+
+
+def _peer(text: str) -> tuple[str, str]:
+    domain, equal, address = text.partition("=")
+    try:
+        if not equal:
+            raise ValueError("DOMAIN=ADDRESS:PORT is wanted")
+        parse_address(address)
+    except ValueError as error:
+        raise _fail(f"--peer {text}: {error}") from None
+    return domain, address
+
+
+def _configuration(domain: str, address: str, port: int, tls_port: int, peers: list[tuple[str, str]]) -> str:
+    """The sample configuration with our values in it."""
+    text = (Path(__file__).parent / "sample.toml").read_text(encoding="utf-8")
+    head, _, rest = text.partition("[[peer]]")
+    tail = rest[rest.index("\n[metrics]") :]
+    tables = [f'[[peer]]\ndomain = "{name}"\naddress = "{where}"\n' for name, where in peers]
+    for old, new in (
+        ('domain = "a.example"', f'domain = "{domain}"'),
+        ("a.example.pem", f"{domain}.pem"),
+        ("a.example.key", f"{domain}.key"),
+        ('address = "127.0.0.1"', f'address = "{address}"'),
+        ("port = 5061\n", f"port = {tls_port}\n"),
+        ("port = 5060\n", f"port = {port}\n"),
+    ):
+        head = head.replace(old, new)
+    return head + ("\n".join(tables) or '# [[peer]]\n# domain = "b.example"\n# address = "192.0.2.2:5061"\n') + tail
+
+
+@_ca.command("init")
+def ca_init(
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    name: Annotated[str, typer.Option(help="What the certificates call it.")] = "Wisp",
+) -> None:
+    """Make a root and an intermediate authority."""
+    try:
+        Authority(folder).create(name)
+    except (AuthorityError, OSError) as error:
+        raise _fail(str(error)) from None
+    _out.print(f"{folder}: keep root.key offline, give root.pem to every peer", markup=False)
+
+
+@_ca.command("issue")
+def ca_issue(
+    folder: Annotated[Path, typer.Argument(help="The authority's folder.")],
+    domain: Annotated[str, typer.Argument(help="The SIP domain to certify.")],
+    out: Annotated[Path, typer.Option(help="Where to put DOMAIN.pem and DOMAIN.key.")] = Path(),
+) -> None:
+    """Issue a certificate for a domain, good for both ends of TLS."""
+    certificate, key = out / f"{domain}.pem", out / f"{domain}.key"
+    try:
+        Authority(folder).issue_domain(domain).write(certificate, key)
+    except (AuthorityError, OSError, ValueError) as error:
+        raise _fail(str(error)) from None
+    _out.print(f"{certificate}, {key}", markup=False)
+
+
+# Accounts.
+
+
+def _with_store(config: Config, work: "Coroutine[None, None, _Result] | None", store: Store) -> _Result:
+    async def run() -> _Result:
+        await store.open()
+        try:
+            assert work is not None
+            return await work
+        finally:
+            await store.close()
+
+    try:
+        migrate(config.store_url)
+        return _run(run())
+    except StoreError as error:
+        if work is not None:
+            work.close()
+        raise _fail(str(error), status=1) from None
+
+
+@_account.command("add")
+def account_add(
+    user: Annotated[str, typer.Argument(help="The user part of sip:USER@domain.")],
+    config: ConfigPath = _HERE,
+    phone: Annotated[bool, typer.Option("--phone", help="An ordinary SIP phone, with a password.")] = False,
+    md5: Annotated[bool, typer.Option("--md5", help="A phone that knows no digest better than MD5.")] = False,
+    auth_user: Annotated[str, typer.Option(help="The digest user name, where it differs from the user.")] = "",
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the phone's password from standard input.")
+    ] = False,
+    terminal: Annotated[Path | None, typer.Option(help="Write the terminal's configuration to this file.")] = None,
+    neighbour: Annotated[
+        str, typer.Option(help="Where the terminal finds us, host:port; default: the first udp listener.")
+    ] = "",
+) -> None:
+    """Add a user: a terminal with a random secret, or a phone with a password.
+
+    A terminal's secret goes into its configuration, as a hash, and is never shown. Without --terminal or --phone a
+    configuration is written to USER.json.
+    """
+    settings = _load(config)
+    if not _USER.fullmatch(user):
+        raise _fail(f"{user}: letters, digits, and . _ + - are wanted")
+    if md5 and not phone:
+        raise _fail("--md5 goes with --phone: terminals use SHA-256")
+    if phone and terminal is not None:
+        raise _fail("--terminal and --phone exclude each other")
+    secret, shown = _secret(phone=phone, from_stdin=password_stdin)
+    store = Store(settings.store_url)
+    work = add_account(store, settings.domain, user, secret, is_terminal=not phone, md5=md5, auth_user=auth_user)
+    try:
+        added = _with_store(settings, work, store)
+    except typer.Exit:
+        raise _fail(f"{user}: there is such a user, or digest user name, already", status=1) from None
+    if phone:
+        _out.print(f"sip:{user}@{settings.domain}: a phone", markup=False)
+        if shown:
+            _out.print(f"password: {secret}", markup=False)
+        if md5 and not settings.auth.md5:
+            _err.print("it can't register before auth.md5 = true in the configuration", markup=False)
+        return
+    path = terminal or Path(f"{user}.json")
+    write_private(path, _terminal_configuration(settings, added, neighbour).encode())
+    _out.print(f"sip:{user}@{settings.domain}: a terminal, its configuration is {path}", markup=False)
+
+
+def _secret(*, phone: bool, from_stdin: bool) -> tuple[str, bool]:
+    """The secret, and whether to show it."""
+    if not phone:
+        return secrets.token_urlsafe(_SECRET_BYTES), False
+    if from_stdin:
+        secret = sys.stdin.readline().rstrip("\n")
+        if not secret:
+            raise _fail("--password-stdin: there is none on standard input")
+        return secret, False
+    if sys.stdin.isatty():
+        return typer.prompt("password", hide_input=True, confirmation_prompt=True), False
+    return secrets.token_urlsafe(12), True
+
+
+def _terminal_configuration(config: Config, account: "Account", neighbour: str) -> str:
+    where = neighbour
+    if not where:
+        where = next((Listener(one, config.domain).public for one in config.listen if one.transport == "udp"), "")
+    values = {
+        "user": account.user,
+        "domain": config.domain,
+        "ha1": account.ha1_sha256,
+        "neighbour": where,
+        "expires_s": min(600, config.registrar.max_expires_s),
+    }
+    if account.auth_user != account.user:
+        values["auth_user"] = account.auth_user
+    return json.dumps(values, indent=2) + "\n"
+
+
+@_account.command("list")
+def account_list(config: ConfigPath = _HERE) -> None:
+    """List the users."""
+    settings = _load(config)
+    store = Store(settings.store_url)
+    table = Table("user", "kind", "digest", box=None)
+    for account in _with_store(settings, list_accounts(store), store):
+        kind = "terminal" if account.is_terminal else "phone"
+        table.add_row(f"sip:{account.user}@{settings.domain}", kind, account.algorithm.decode())
+    _out.print(table)
+
+
+@_account.command("remove")
+def account_remove(
+    user: Annotated[str, typer.Argument(help="The user part of sip:USER@domain.")], config: ConfigPath = _HERE
+) -> None:
+    """Remove a user, with its registrations."""
+    settings = _load(config)
+    store = Store(settings.store_url)
+    if not _with_store(settings, remove_account(store, user), store):
+        raise _fail(f"{user}: no such user", status=1)
+    _out.print(f"sip:{user}@{settings.domain}: removed", markup=False)
+
+
+# Running.
+
+
+@_app.command()
+def check(config: Annotated[Path, typer.Argument(help="The configuration, or its folder.")] = _HERE) -> None:
+    """Say what is wrong with a configuration, with file and line."""
+    settings = _load(config)
+    mistakes, warnings = check_config(settings)
+    for line in warnings:
+        _err.print(f"warning: {line}", markup=False)
+    if mistakes:
+        raise _fail(*mistakes)
+    _out.print(f"{settings.domain}: the configuration is good", markup=False)
+
+
+@_app.command()
+def serve(config: Annotated[Path, typer.Argument(help="The configuration, or its folder.")] = _HERE) -> None:
+    """Run the neighbour, until SIGTERM or Ctrl-C."""
+    settings = _load(config)
+    logs.configure(settings.log)
+    if not _run(_serve(settings)):
+        raise typer.Exit(1)
+
+
+async def _serve(config: Config) -> bool:
+    from .server import Neighbour, StartError
+
+    neighbour = Neighbour(config)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stopping.set)
+    try:
+        await neighbour.start()
+    except StartError as error:
+        _err.print(str(error), markup=False)
+        await neighbour.stop()
+        return False
+    # What was made until now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    await stopping.wait()
+    await neighbour.stop()
+    return True
+
+
+def main() -> None:
+    """Entry point."""
+    _app()

@@ -1,0 +1,279 @@
+"""The neighbour's configuration: one TOML file, validated as a whole.
+
+Every key is described in `sample.toml` beside this file, which ``wisp init`` fills in. A mistake is told as
+``file:line: key: what is wrong``, all of them at once.
+"""
+
+import ipaddress
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+__all__ = [
+    "AuthConfig",
+    "Config",
+    "ConfigError",
+    "ListenConfig",
+    "LogConfig",
+    "MetricsConfig",
+    "PeerConfig",
+    "ProxyConfig",
+    "RegistrarConfig",
+    "ResolverConfig",
+    "StoreConfig",
+    "TlsConfig",
+    "load",
+    "parse_address",
+]
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+
+
+class ConfigError(Exception):
+    """The configuration can't be used.
+
+    Attributes:
+        mistakes: one line each, ``file:line: key: what is wrong``.
+    """
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+def _domain(value: str) -> str:
+    name = value.lower()
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise ValueError("a domain name is wanted, like a.example")
+    return name
+
+
+def _ip_address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError("a numeric IPv4 or IPv6 address is wanted") from None
+
+
+def parse_address(value: str) -> tuple[str, int]:
+    """Split ``host:port`` or ``[v6]:port``.
+
+    Raises:
+        ValueError: another form.
+    """
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError("host:port is wanted, like 192.0.2.1:5061")
+    return host.strip("[]"), int(port)
+
+
+def _address(value: str) -> str:
+    parse_address(value)
+    return value
+
+
+Domain = Annotated[str, AfterValidator(_domain)]
+IpAddress = Annotated[str, AfterValidator(_ip_address)]
+Address = Annotated[str, AfterValidator(_address)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class LogConfig(_Table):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class ListenConfig(_Table):
+    """One socket to listen on."""
+
+    transport: Literal["udp", "tcp", "tls"]
+    address: IpAddress
+    port: Port
+    advertise: Address | None = None
+
+
+class TlsConfig(_Table):
+    """Our certificate, and whom to trust."""
+
+    certificate: str
+    key: str
+    ca: list[str] = Field(min_length=1)
+
+
+class StoreConfig(_Table):
+    """Where accounts, bindings and agreements are kept."""
+
+    url: str = "sqlite+aiosqlite:///wisp.db"
+
+
+class RegistrarConfig(_Table):
+    """Limits of registrations."""
+
+    min_expires_s: int = Field(default=60, ge=1)
+    max_expires_s: int = Field(default=3600, ge=1, le=86400)
+    max_contacts: int = Field(default=8, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "RegistrarConfig":
+        if self.min_expires_s > self.max_expires_s:
+            raise ValueError("min_expires_s is above max_expires_s")
+        return self
+
+
+class AuthConfig(_Table):
+    """Digest authentication."""
+
+    nonce_life_s: int = Field(default=60, ge=5, le=600)
+    md5: bool = False
+
+
+class ProxyConfig(_Table):
+    """How requests are forwarded."""
+
+    timer_c_s: int = Field(default=180, ge=1, le=3600)
+    trunk_timeout_s: float = Field(default=5.0, gt=0, le=30)
+    idle_s: int = Field(default=900, ge=5)
+
+
+class ResolverConfig(_Table):
+    """How domains that are no ``[[peer]]`` are found."""
+
+    enabled: bool = True
+    nameservers: list[IpAddress] = []
+    port: Port = 53
+
+
+class PeerConfig(_Table):
+    """A domain with a fixed address."""
+
+    domain: Domain
+    address: Address
+
+
+class MetricsConfig(_Table):
+    """Counters for Prometheus."""
+
+    listen: Address | None = None
+
+
+class Config(_Table):
+    """The whole configuration. Paths are relative to the file; use `path` to open them."""
+
+    domain: Domain
+    log: LogConfig = LogConfig()
+    listen: list[ListenConfig] = Field(min_length=1)
+    tls: TlsConfig
+    store: StoreConfig = StoreConfig()
+    registrar: RegistrarConfig = RegistrarConfig()
+    auth: AuthConfig = AuthConfig()
+    proxy: ProxyConfig = ProxyConfig()
+    resolver: ResolverConfig = ResolverConfig()
+    peer: list[PeerConfig] = []
+    metrics: MetricsConfig = MetricsConfig()
+    #: The folder of the file, set by `load`.
+    base: Path = Field(Path(), exclude=True)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        domains = [peer.domain for peer in self.peer]
+        for domain in domains:
+            if domain == self.domain:
+                raise ValueError(f"peer: {domain} is this domain itself")
+            if domains.count(domain) > 1:
+                raise ValueError(f"peer: {domain} is there twice")
+        sockets = [(one.transport == "udp", one.address, one.port) for one in self.listen]
+        if len(set(sockets)) != len(sockets):
+            raise ValueError("listen: two entries want the same socket")
+        return self
+
+    def path(self, name: str) -> Path:
+        """A path of the configuration, relative to its file."""
+        return self.base / name
+
+    @property
+    def store_url(self) -> str:
+        """The store's URL, with a relative SQLite path made absolute."""
+        head, slashes, tail = self.store.url.partition(":///")
+        if head.startswith("sqlite") and slashes and not tail.startswith("/"):
+            return f"{head}:///{self.base.resolve() / tail}"
+        return self.store.url
+
+
+def load(path: Path) -> Config:
+    """Read and validate a configuration file.
+
+    Raises:
+        ConfigError: it can't be read, is no TOML, or has mistakes.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: is not UTF-8"]) from None
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"\(at line (\d+), column \d+\)", str(error))
+        line = found[1] if found else str(text.count("\n") + 1)
+        message = str(error).split(" (at ")[0]
+        raise ConfigError([f"{path}:{line}: {message[:1].lower()}{message[1:]}"]) from None
+    values.pop("base", None)
+    try:
+        return Config(**values, base=path.parent)
+    except ValidationError as error:
+        raise ConfigError([_explain(path, text, dict(mistake)) for mistake in error.errors()]) from None
+
+
+def _explain(path: Path, text: str, mistake: dict[str, Any]) -> str:
+    """One mistake in words of ours, with the line of its key."""
+    location: tuple[int | str, ...] = mistake["loc"]
+    kind: str = mistake["type"]
+    message: str = mistake["msg"]
+    if kind == "missing":
+        message = "is missing"
+    elif kind == "extra_forbidden":
+        message = "is not known"
+    elif kind == "value_error":
+        message = str(mistake["ctx"]["error"])
+    else:
+        message = message.removeprefix("Input ").removeprefix("Value error, ")
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    line = _line_of(text, location)
+    return f"{path}:{line}: {name + ': ' if name else ''}{message}"
+
+
+def _line_of(text: str, location: tuple[int | str, ...]) -> int:
+    """The line of a key, or of the table that should have it; 1 where there is neither.
+
+    A scan for ``[table]``, ``[[table]]`` and ``key =`` lines is enough: the text has been parsed as TOML before.
+    """
+    best = (0, 1)
+    table: tuple[int | str, ...] = ()
+    counts: dict[str, int] = {}
+    here: tuple[int | str, ...]
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if line.startswith("[["):
+            name = line.strip("[]").split("]")[0].strip()
+            counts[name] = counts.get(name, -1) + 1
+            table = (name, counts[name])
+            here = table
+        elif line.startswith("["):
+            table = here = tuple(line.strip("[]").split("]")[0].strip().split("."))
+        elif "=" in line and not line.startswith("#"):
+            here = (*table, line.split("=", 1)[0].strip().strip('"'))
+        else:
+            continue
+        if here == location[: len(here)] and len(here) > best[0]:
+            best = (len(here), number)
+    return best[1]

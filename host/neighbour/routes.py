@@ -1,0 +1,132 @@
+"""Record-Route and Route: how requests within a dialog find us again, and how we know them.
+
+Our Record-Route URIs carry ``;wisp=<cookie>``, a MAC over Call-ID and the caller's tag under a key that outlives
+restarts. A request that brings one back belongs to a dialog whose first request was let through here; nothing has to be
+remembered.
+"""
+
+import hmac
+import os
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, select
+
+from sipwire.headers import Address
+from sipwire.uri import Uri
+
+from .store.schema import secrets
+
+if TYPE_CHECKING:
+    from sipwire.message import Request
+
+    from .store.database import Store
+    from .transport.flow import Flow, Listener
+
+__all__ = ["Routes", "load_key"]
+
+_KEY_NAME = "route"
+_COOKIE_PARAM = b"wisp"
+
+
+async def load_key(store: "Store") -> bytes:
+    """The key of route cookies: read from the store, or made and stored.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    rows = await store.read(select(secrets.c.value).where(secrets.c.name == _KEY_NAME))
+    if rows:
+        return bytes(rows[0].value)
+    key = os.urandom(32)
+    await store.write((insert(secrets), {"name": _KEY_NAME, "value": key}))
+    return key
+
+
+class Routes:
+    """Our place in route sets.
+
+    Args:
+        domain: our domain.
+        listeners: all of ours.
+        key: see `load_key`.
+    """
+
+    def __init__(self, domain: str, listeners: "list[Listener]", key: bytes) -> None:
+        self._domain = domain.encode()
+        self._key = key
+        self._ours: set[tuple[bytes, int | None]] = {(self._domain, None)}
+        self._sent_by: set[bytes] = set()
+        for listener in listeners:
+            public = listener.public.lower().encode()
+            self._sent_by.add(public)
+            host, _, port = public.rpartition(b":")
+            self._ours.add((host, int(port)) if host and port.isdigit() else (public, None))
+            address = listener.config.address.encode()
+            bracketed = b"[" + address + b"]" if b":" in address else address
+            for name in (bracketed, self._domain):
+                self._ours.add((name, listener.config.port))
+
+    def is_ours(self, uri: Uri) -> bool:
+        """Whether a URI's host and port are ours."""
+        return uri.is_sip and (uri.host.lower(), uri.port) in self._ours
+
+    def is_our_via(self, sent_by: bytes) -> bool:
+        """Whether a Via's sent-by is one that we write."""
+        return sent_by.lower() in self._sent_by
+
+    def _cookie(self, call_id: bytes, tag: bytes) -> bytes:
+        return hmac.digest(self._key, call_id + b"\0" + tag, "sha256")[:8].hex().encode()
+
+    def take(self, request: "Request") -> bool:
+        """Take our own entries off the Route, and undo a strict router's rewriting (RFC 3261 section 16.4).
+
+        Returns:
+            Whether one of them shows that the request belongs to a dialog of ours.
+        """
+        known = False
+        uri = Uri.parse(request.uri)
+        if self.is_ours(uri) and uri.param(_COOKIE_PARAM.decode()) is not None:
+            # "If the Request-URI contains a value this proxy previously placed into a Record-Route": the last Route is
+            # the real one.
+            known = self._is_known(uri, request)
+            routes = request.values("route")
+            if routes:
+                request.uri = Address.parse(routes[-1]).uri
+                request.remove("route")
+                for route in routes[:-1]:
+                    request.add("Route", route)
+        while request.get("route") is not None:
+            route_uri = Address.parse(request.values("route")[0]).parsed_uri()
+            if not self.is_ours(route_uri):
+                break
+            known = self._is_known(route_uri, request) or known
+            request.remove_first("route")
+        return known
+
+    def _is_known(self, uri: Uri, request: "Request") -> bool:
+        cookie = uri.param(_COOKIE_PARAM.decode())
+        if not cookie:
+            return False
+        # The caller's tag is in From or in To, by who sends.
+        return any(
+            hmac.compare_digest(cookie, self._cookie(request.call_id, tag))
+            for tag in (request.from_.tag, request.to.tag)
+            if tag
+        )
+
+    def record(self, request: "Request", came: "Flow", goes: "Flow") -> None:
+        """Put ourselves into the route set: once, or once per side where the sides reach us differently (RFC 5658)."""
+        cookie = self._cookie(request.call_id, request.from_.tag)
+        near, far = self._uri(came, cookie), self._uri(goes, cookie)
+        request.insert("Record-Route", near)
+        if far != near:
+            request.insert("Record-Route", far)
+
+    def _uri(self, flow: "Flow", cookie: bytes) -> bytes:
+        if flow.protection == "frame" or flow.identities:
+            # A terminal sends everything to us whatever it says; a peer finds us by our domain, as it does for calls.
+            host, transport = self._domain, b";transport=tls"
+        else:
+            host = flow.listener.public.encode()
+            transport = b"" if flow.transport == "UDP" else b";transport=" + flow.transport.lower().encode()
+        return b"<sip:%s%s;lr;%s=%s>" % (host, transport, _COOKIE_PARAM, cookie)

@@ -1,0 +1,195 @@
+"""A running neighbour: makes the parts, wires them, and owns their beginning and end."""
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from .gate import Gate
+from .hop import Hops, is_frame
+from .location import Location
+from .metrics import Metrics
+from .nonces import Nonces
+from .proxy import Proxy
+from .registrar import Registrar
+from .resolver import Resolver
+from .routes import Routes, load_key
+from .store.accounts import Accounts
+from .store.database import Store, StoreError, migrate
+from .transactions import Transactions
+from .transport.flow import Listener
+from .transport.stream import Connection, client_context, open_stream, server_context
+from .transport.trunk import Trunks
+from .transport.udp import UdpFlow, UdpTransport, open_udp
+
+if TYPE_CHECKING:
+    from .config import Config
+
+__all__ = ["Neighbour", "StartError"]
+
+_log = structlog.get_logger("neighbour")
+_TIDY_S = 1.0  # between two looks for expired bindings and changed accounts
+
+
+class StartError(Exception):
+    """The neighbour can't start; the text says why and what helps."""
+
+
+class Neighbour:
+    """The neighbour of one domain.
+
+    Args:
+        config: its configuration.
+    """
+
+    def __init__(self, config: "Config") -> None:
+        self._config = config
+        self.metrics = Metrics()
+        self._store: Store
+        self._transactions: Transactions
+        self._hops: Hops
+        self._location: Location
+        self._accounts: Accounts
+        self._proxy: Proxy
+        self._trunks: Trunks
+        self._udp: list[UdpTransport] = []
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[Connection] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Open the store and the sockets.
+
+        Raises:
+            StartError: something is not to be had.
+        """
+        config = self._config
+        try:
+            server_tls, client_tls = _contexts(config)
+            await asyncio.to_thread(migrate, config.store_url)
+            self._store = Store(config.store_url)
+            await self._store.open()
+            await self._wire(client_tls)
+            await self._listen(server_tls)
+        except StoreError as error:
+            raise StartError(str(error)) from error
+        if config.metrics.listen is not None:
+            try:
+                self.metrics.serve(config.metrics.listen)
+            except OSError as error:
+                raise StartError(f"metrics: {config.metrics.listen}: {error.strerror}") from error
+        self._tasks = [
+            asyncio.create_task(self._hops.keep(), name="hops"),
+            asyncio.create_task(self._tidy(), name="tidy"),
+        ]
+        _log.info("ready", domain=config.domain, bindings=len(self._location), agreements=len(self._hops))
+
+    async def _wire(self, client_tls: ssl.SSLContext) -> None:
+        config, metrics, store = self._config, self.metrics, self._store
+        self._accounts = Accounts(store)
+        await self._accounts.refresh(now=True)
+        nonces = Nonces(config.domain, config.auth.nonce_life_s)
+        self._hops = Hops(store, config.domain, nonces, metrics)
+        self._location = Location(store)
+        await self._location.load()
+        metrics.bindings.set_function(lambda: len(self._location))
+        metrics.connections.set_function(lambda: len(self._connections))
+        self._listeners = [Listener(one, config.domain) for one in config.listen]
+        trunk = next((one for one in self._listeners if one.transport == "tls"), self._listeners[0])
+        self._trunks = Trunks(
+            Resolver(config.resolver, config.peer),
+            client_tls,
+            lambda: self._connection(trunk),
+            config.proxy.trunk_timeout_s,
+            metrics,
+        )
+        routes = Routes(config.domain, self._listeners, await load_key(store))
+        gate = Gate(config.domain, self._accounts, self._hops, nonces, metrics, md5=config.auth.md5)
+        registrar = Registrar(config.domain, config.registrar, gate, self._hops, self._location)
+        self._transactions = Transactions(metrics, trace=config.log.level == "debug")
+        self._proxy = Proxy(
+            config, self._transactions, gate, registrar, self._location, self._hops, routes, self._trunks, metrics
+        )
+        self._transactions.user = self._proxy
+
+    async def _listen(self, server_tls: ssl.SSLContext) -> None:
+        for listener in self._listeners:
+            where = f"{listener.transport} {listener.config.address}:{listener.config.port}"
+            try:
+                if listener.transport == "udp":
+                    transport = await open_udp(listener, self._datagram)
+                    self._udp.append(transport)
+                    self._proxy.add_udp(transport)
+                else:
+                    context = server_tls if listener.transport == "tls" else None
+                    self._servers.append(
+                        await open_stream(listener, lambda on=listener: self._connection(on), context)  # type: ignore[misc]
+                    )
+            except OSError as error:
+                raise StartError(f"listen: {where}: {error.strerror or error}") from error
+            _log.info("listening", on=where)
+        await self._hops.load(self._udp[0] if self._udp else None)
+
+    def _connection(self, listener: Listener) -> Connection:
+        return Connection(
+            listener,
+            self._transactions.receive,
+            self._config.proxy.idle_s,
+            opened=self._connections.add,
+            closed=self._connections.discard,
+        )
+
+    def _datagram(self, data: bytes, source: tuple[str, int], transport: UdpTransport) -> None:
+        """A datagram: a frame, a message, or a phone's keep-alive."""
+        if is_frame(data):
+            opened = self._hops.open(data, source, transport)
+            if opened is not None and opened[1]:
+                self._transactions.receive(opened[1], opened[0])
+        elif data.strip(b"\r\n\0"):
+            self._transactions.receive(data, UdpFlow(transport, source))
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(_TIDY_S)
+            for binding in self._location.expire():
+                _log.info("expired", user=binding.user)
+            try:
+                await self._accounts.refresh()
+            except StoreError as error:
+                _log.error("accounts not read", reason=str(error))
+
+    async def stop(self) -> None:
+        """Close everything; what was answered is in the store."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for server in self._servers:
+            server.close()
+        self._trunks.close()
+        for connection in list(self._connections):
+            connection.close("shutting down")
+        await self._proxy.close()
+        for transport in self._udp:
+            transport.close()
+        self._hops.note()
+        await self._store.close()
+        _log.info("stopped", domain=self._config.domain)
+
+
+def _contexts(config: "Config") -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    tls = config.tls
+    certificate, key = str(config.path(tls.certificate)), str(config.path(tls.key))
+    roots = [str(config.path(name)) for name in tls.ca]
+    for name in (certificate, key, *roots):
+        try:
+            Path(name).read_bytes()
+        except OSError as error:
+            raise StartError(f"tls: {name}: {error.strerror}") from error
+    try:
+        return server_context(certificate, key, roots), client_context(certificate, key, roots)
+    except ssl.SSLError as error:
+        raise StartError(
+            f"tls: {certificate} and {key} do not fit, or a root is no certificate: {error.reason}"
+        ) from error

@@ -1,0 +1,142 @@
+"""Accounts: who may register, and by which secrets.
+
+The secrets are HA1 values; a password is hashed at once and never kept (RFC 7616 section 5.13 tells why they are still
+secrets). The server has all accounts in memory. Other processes change them (``wisp account``): it looks for changes
+every second, and at once when somebody is not found or a secret does not fit.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, func, insert, select
+
+from sipwire.digest import MD5, SHA256, ha1
+
+from .schema import accounts, agreements, bindings
+
+if TYPE_CHECKING:
+    from .database import Store
+
+__all__ = ["Account", "Accounts", "add_account", "list_accounts", "remove_account"]
+
+_LOOK_S = 0.2  # between two looks for changes, however many strangers knock
+
+
+@dataclass(frozen=True)
+class Account:
+    """One user of the domain.
+
+    Attributes:
+        user: the user part of the AOR.
+        auth_user: the digest username.
+        is_terminal: whether it registers by the hop; a phone does by digest.
+        ha1_sha256: HA1 in hex, or None for an MD5-only phone.
+        ha1_md5: HA1 in hex, or None.
+    """
+
+    user: str
+    auth_user: str
+    is_terminal: bool
+    ha1_sha256: str | None
+    ha1_md5: str | None
+
+    @property
+    def algorithm(self) -> bytes:
+        """The one algorithm this account is challenged with: most phones look at the first challenge only."""
+        return MD5 if self.ha1_md5 is not None else SHA256
+
+    def secret(self, algorithm: bytes) -> bytes | None:
+        """HA1 for an algorithm, or None where the account has none."""
+        found = {SHA256: self.ha1_sha256, MD5: self.ha1_md5}.get(algorithm.upper())
+        return None if found is None else found.encode()
+
+    def __repr__(self) -> str:
+        return f"Account({self.user!r})"  # without its secrets
+
+
+class Accounts:
+    """The accounts, as the server sees them.
+
+    Args:
+        store: an open store.
+    """
+
+    def __init__(self, store: "Store") -> None:
+        self._store = store
+        self._by_user: dict[str, Account] = {}
+        self._by_auth_user: dict[str, Account] = {}
+        self._version: tuple[object, ...] = ()
+        self._looked_at = 0.0
+
+    async def refresh(self, *, now: bool = False) -> None:
+        """Read the accounts anew if any has changed; looks at most five times a second, or at once with ``now``.
+
+        Raises:
+            StoreError: the database failed.
+        """
+        if not now and time.monotonic() - self._looked_at < _LOOK_S:
+            return
+        self._looked_at = time.monotonic()
+        version = tuple((await self._store.read(select(func.count(), func.max(accounts.c.changed_at))))[0])
+        if version != self._version:
+            found = await list_accounts(self._store)
+            self._by_user = {account.user: account for account in found}
+            self._by_auth_user = {account.auth_user: account for account in found}
+            self._version = version
+
+    def by_user(self, user: str) -> Account | None:
+        """The account of a user, or None."""
+        return self._by_user.get(user)
+
+    def by_auth_user(self, auth_user: str) -> Account | None:
+        """The account of a digest username, or None."""
+        return self._by_auth_user.get(auth_user)
+
+
+async def add_account(
+    store: "Store", domain: str, user: str, secret: str, *, is_terminal: bool, md5: bool = False, auth_user: str = ""
+) -> Account:
+    """Make an account.
+
+    Args:
+        store: an open store.
+        domain: the digest realm.
+        user: the user part of the AOR.
+        secret: the password, or a random secret.
+        is_terminal: whether it is a terminal.
+        md5: make it an MD5-only account, for an old phone.
+        auth_user: the digest username, where it differs from the user.
+
+    Raises:
+        StoreError: there is such a user or digest username already.
+    """
+    name = auth_user or user
+    parts = (name.encode(), domain.encode(), secret.encode())
+    values = {
+        "user": user,
+        "auth_user": name,
+        "is_terminal": is_terminal,
+        "ha1_sha256": None if md5 else ha1(*parts).decode(),
+        "ha1_md5": ha1(*parts, MD5).decode() if md5 else None,
+        "changed_at": int(time.time() * 1000),
+    }
+    await store.write((insert(accounts), values))
+    return Account(user, name, is_terminal, values["ha1_sha256"], values["ha1_md5"])  # type: ignore[arg-type]
+
+
+async def remove_account(store: "Store", user: str) -> bool:
+    """Remove an account with its bindings and agreements; returns whether there was one."""
+    found = await store.read(select(accounts.c.user).where(accounts.c.user == user))
+    await store.write(
+        (delete(accounts).where(accounts.c.user == user), {}),
+        (delete(bindings).where(bindings.c.user == user), {}),
+        (delete(agreements).where(agreements.c.user == user), {}),
+    )
+    return bool(found)
+
+
+async def list_accounts(store: "Store") -> list[Account]:
+    """Every account, by name."""
+    rows = await store.read(select(accounts).order_by(accounts.c.user))
+    return [Account(row.user, row.auth_user, row.is_terminal, row.ha1_sha256, row.ha1_md5) for row in rows]

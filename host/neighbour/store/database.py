@@ -1,0 +1,188 @@
+"""The store: reads, and writes that share their commits.
+
+    write() -> queue -> one writer task: BEGIN, everything queued, COMMIT -> every caller goes on
+
+A write is answered after the COMMIT that holds it, and many share one: with a commit each, SQLite manages two thousand
+    a second, so tens of thousands. What is written by `write_soon` goes into the next commit without anybody waiting.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import structlog
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from sqlalchemy import Executable, Row, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+__all__ = ["Statement", "Store", "StoreError", "migrate"]
+
+_log = structlog.get_logger("store")
+_MAX_BATCH = 500  # statements per commit: beyond that nobody gains and the first one waits
+_CLOSE_S = 10.0
+
+#: A statement and its parameters.
+Statement = tuple[Executable, dict[str, Any]]
+
+
+class StoreError(Exception):
+    """The database refused or failed; the text says what and where."""
+
+
+def _sync_url(url: str) -> str:
+    """The URL of the same database for a driver without asyncio, which migrations use."""
+    return url.replace("+aiosqlite", "").replace("+asyncpg", "+psycopg")
+
+
+def _tune(connection: Any, _: Any) -> None:
+    """SQLite for a server: readers beside the writer, and nothing lost by a power cut."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def migrate(url: str) -> None:
+    """Bring the database to the newest schema; makes it where there is none, readable for us alone.
+
+    Raises:
+        StoreError: it can't be opened or changed.
+    """
+    if url.startswith("sqlite"):
+        path = Path(url.partition(":///")[2])
+        try:
+            path.touch(mode=0o600, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}") from error
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    try:
+        engine = create_engine(_sync_url(url))
+        if url.startswith("sqlite"):
+            event.listen(engine, "connect", _tune)
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        engine.dispose()
+    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        raise StoreError(f"store: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+class Store:
+    """An open database.
+
+    Args:
+        url: an SQLAlchemy URL with an asyncio driver, brought up to date by `migrate` before.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._engine: AsyncEngine = create_async_engine(url)
+        if url.startswith("sqlite"):
+            event.listen(self._engine.sync_engine, "connect", _tune)
+        self._queue: asyncio.Queue[tuple[list[Statement], asyncio.Future[None] | None]] = asyncio.Queue()
+        self._writer: asyncio.Task[None] | None = None
+        #: How many commits were made and how many statements they held, for the metrics.
+        self.commits = 0
+        self.statements = 0
+
+    async def open(self) -> None:
+        """Start the writer.
+
+        Raises:
+            StoreError: the database can't be opened.
+        """
+        try:
+            async with self._engine.connect():
+                pass
+        except SQLAlchemyError as error:
+            raise StoreError(f"store: {_first_line(error)}") from error
+        self._writer = asyncio.create_task(self._write_forever(), name="store writer")
+
+    async def close(self) -> None:
+        """Write what is queued, then close."""
+        if self._writer is not None:
+            try:
+                await asyncio.wait_for(self._queue.join(), _CLOSE_S)
+            except TimeoutError:
+                _log.error("writes lost", reason="the database did not take them in time")
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+        await self._engine.dispose()
+
+    async def read(self, statement: Executable) -> list[Row[Any]]:
+        """The rows of a SELECT.
+
+        Raises:
+            StoreError: the database failed.
+        """
+        try:
+            async with self._engine.connect() as connection:
+                return list((await connection.execute(statement)).fetchall())
+        except SQLAlchemyError as error:
+            raise StoreError(f"store: {_first_line(error)}") from error
+
+    async def write(self, *statements: Statement) -> None:
+        """Execute statements in one transaction; returns after its COMMIT.
+
+        Raises:
+            StoreError: the database refused them; none has been done.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((list(statements), done))
+        await done
+
+    def write_soon(self, *statements: Statement) -> None:
+        """Execute statements with the next commit; a failure is logged."""
+        self._queue.put_nowait((list(statements), None))
+
+    async def _write_forever(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while not self._queue.empty() and len(batch) < _MAX_BATCH:
+                batch.append(self._queue.get_nowait())
+            try:
+                await self._commit(batch)
+            finally:
+                for _ in batch:
+                    self._queue.task_done()
+
+    async def _commit(self, batch: list[tuple[list[Statement], asyncio.Future[None] | None]]) -> None:
+        try:
+            async with self._engine.begin() as connection:
+                await _execute(connection, [statement for statements, _ in batch for statement in statements])
+        except SQLAlchemyError as error:
+            if len(batch) > 1:
+                # One of them is at fault: each on its own, so that the others are not lost with it.
+                for item in batch:
+                    await self._commit([item])
+                return
+            statements, done = batch[0]
+            if done is None or done.cancelled():
+                _log.error("write failed", reason=_first_line(error))
+            else:
+                done.set_exception(StoreError(f"store: {_first_line(error)}"))
+            return
+        self.commits += 1
+        for statements, done in batch:
+            self.statements += len(statements)
+            if done is not None and not done.cancelled():
+                done.set_result(None)
+
+
+async def _execute(connection: AsyncConnection, statements: list[Statement]) -> None:
+    """Execute in order; a run of the same statement goes to the driver in one call."""
+    at = 0
+    while at < len(statements):
+        statement, parameters = statements[at]
+        run = [parameters]
+        while at + len(run) < len(statements) and statements[at + len(run)][0] is statement:
+            run.append(statements[at + len(run)][1])
+        await connection.execute(statement, run if len(run) > 1 else parameters)
+        at += len(run)

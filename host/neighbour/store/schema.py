@@ -1,0 +1,73 @@
+"""The tables. Times are integer milliseconds since 1970; `migrations` holds every step that led here."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+__all__ = ["accounts", "agreements", "bindings", "metadata", "secrets"]
+
+metadata = MetaData()
+
+#: Users of the domain. A terminal speaks through the hop only, a phone by digest.
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("user", String(128), primary_key=True),
+    Column("auth_user", String(128), nullable=False, unique=True),
+    Column("is_terminal", Boolean, nullable=False),
+    Column("ha1_sha256", String(64), nullable=True),
+    Column("ha1_md5", String(32), nullable=True),
+    Column("changed_at", BigInteger, nullable=False),
+)
+
+#: Where users can be reached (RFC 3261 section 10). ``flow`` says over what: hop, udp, tcp or tls.
+bindings = Table(
+    "bindings",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("user", String(128), nullable=False),
+    Column("contact", Text, nullable=False),
+    Column("call_id", Text, nullable=False),
+    Column("cseq", BigInteger, nullable=False),
+    Column("q", Integer, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("flow", String(8), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("spi", BigInteger, nullable=True),
+    Column("user_agent", Text, nullable=False),
+    UniqueConstraint("user", "contact"),
+    Index("bindings_expires_at", "expires_at"),
+)
+
+#: Hop agreements with terminals (WIRE section 1), by the SPI of frames that we receive.
+agreements = Table(
+    "agreements",
+    metadata,
+    Column("spi", BigInteger, primary_key=True, autoincrement=False),
+    Column("user", String(128), nullable=False, index=True),
+    Column("terminal_spi", BigInteger, nullable=False),
+    Column("keys", LargeBinary, nullable=False),
+    Column("nonce", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("sent_seq", BigInteger, nullable=False),
+    Column("received_seq", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+#: Keys of the neighbour itself, made when they are first needed.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)

@@ -1,0 +1,375 @@
+"""Transactions on an event loop: the machines of sipwire, with their timers, on flows.
+
+    flow --receive--> parse --+-- request  --> Server --> the user's handle_request
+                              +-- response --> Client --> the callback of who sent the request
+
+"The user" is the transaction user of RFC 3261: the proxy core, see `TransactionUser`.
+"""
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from sipwire.errors import ParseError, StateError
+from sipwire.message import Request, Response, parse
+from sipwire.transaction import (
+    MAGIC_COOKIE,
+    TERMINATED,
+    ClientTransaction,
+    InviteClient,
+    InviteServer,
+    NonInviteClient,
+    NonInviteServer,
+    ServerTransaction,
+    client_key,
+    server_key,
+)
+
+from .transport.flow import Flow, FlowClosedError
+from .transport.udp import UdpFlow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .metrics import Metrics
+
+    ClientCallback = Callable[["Client", Response | str], None]
+
+__all__ = ["Client", "Server", "TransactionUser", "Transactions", "new_branch", "new_token"]
+
+_log = structlog.get_logger("sip")
+_DEFAULT_PORT = 5060
+
+
+def new_token(size: int = 8) -> bytes:
+    """A random token for tags and Call-IDs."""
+    return os.urandom(size).hex().encode()
+
+
+def new_branch() -> bytes:
+    """A random branch parameter."""
+    return MAGIC_COOKIE + new_token()
+
+
+class TransactionUser(Protocol):
+    """Who gets what opens a transaction, or belongs to none."""
+
+    def handle_request(self, server: "Server") -> None:
+        """A new request, not ACK and not CANCEL."""
+
+    def handle_ack(self, request: Request, flow: Flow) -> None:
+        """An ACK to a 2xx, which is forwarded end to end."""
+
+    def handle_cancel(self, invite: "Server") -> None:
+        """An INVITE was cancelled; the CANCEL itself has been answered."""
+
+
+class _Shell:
+    """What client and server transactions share: sending, and the timer."""
+
+    machine: ClientTransaction | ServerTransaction
+
+    def __init__(self, layer: "Transactions", flow: Flow) -> None:
+        self._layer = layer
+        self.flow = flow
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: int | None = None
+
+    def _pump(self) -> None:
+        """Send what the machine wants sent, set its timer anew."""
+        machine = self.machine
+        for data in machine.take_outgoing():
+            try:
+                self._layer.send(data, self.flow)
+            except FlowClosedError as error:
+                # Later, so that whoever made the transaction knows it before its failure.
+                self._layer.loop.call_soon(self._failed, str(error))
+                return
+        if machine.state == TERMINATED:
+            self._stop_timer()
+            self._layer.forget(self)
+        elif machine.timer_at != self._timer_at:
+            self._stop_timer()
+            self._timer_at = machine.timer_at
+            if self._timer_at is not None:
+                self._timer = self._layer.loop.call_at(self._timer_at / 1000, self._fire)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._timer_at = None
+
+    def _fire(self) -> None:
+        self._timer = self._timer_at = None
+        self.machine.handle_timer(self._layer.now())
+        self._after()
+
+    def _failed(self, reason: str) -> None:
+        """The flow is gone."""
+        del reason
+        self.machine.transport_failed()
+        self._after()
+
+    def _after(self) -> None:
+        raise NotImplementedError
+
+
+class Server(_Shell):
+    """A server transaction: answer it with `respond`."""
+
+    def __init__(self, layer: "Transactions", request: Request, flow: Flow) -> None:
+        super().__init__(layer, flow)
+        kind = InviteServer if request.method == "INVITE" else NonInviteServer
+        self.machine: ServerTransaction = kind(request, flow.reliable, layer.now())
+        self.key = server_key(request)
+        self.request = request
+        self._pump()
+
+    def receive(self, request: Request) -> None:
+        """Take a retransmission or the ACK."""
+        self.machine.receive(request, self._layer.now())
+        for event in self.machine.take_events():
+            if isinstance(event, Request):
+                self._layer.user.handle_ack(event, self.flow)
+        self._pump()
+
+    def respond(self, response: Response) -> None:
+        """Send a response; one that comes too late is dropped."""
+        try:
+            self.machine.respond(response, self._layer.now())
+        except StateError:
+            return
+        self._pump()
+
+    def reject(self, status: int, reason: str, *headers: tuple[str, bytes]) -> None:
+        """Answer with a final response without a body."""
+        response = self.request.response(status, reason, new_token(4))
+        for name, value in headers:
+            response.add(name, value)
+        self.respond(response)
+
+    @property
+    def answered(self) -> bool:
+        """Whether a final response has been sent."""
+        return self.machine.status >= 200
+
+    def _after(self) -> None:
+        self.machine.take_events()  # no ACK, or no way back: there is nothing left to do about either
+        self._pump()
+
+
+class Client(_Shell):
+    """A client transaction.
+
+    Attributes:
+        request: what was sent, Via included.
+        failure: why the flow failed, where it did.
+    """
+
+    def __init__(self, layer: "Transactions", request: Request, flow: Flow, callback: "ClientCallback") -> None:
+        super().__init__(layer, flow)
+        kind = InviteClient if request.method == "INVITE" else NonInviteClient
+        self.request = request
+        self.failure = ""
+        self._callback = callback
+        self.machine: ClientTransaction = kind(request, flow.reliable, layer.now())
+        self.key = client_key(request)
+        self._unwatch = flow.on_close(self._failed)
+
+    def start(self) -> None:
+        """Send the request."""
+        self._pump()
+
+    def receive(self, response: Response) -> None:
+        """Take a response."""
+        self.machine.receive(response, self._layer.now())
+        self._after()
+
+    def abandon(self) -> None:
+        """Forget the transaction; nobody is told."""
+        self._callback = _ignore
+        self.machine.transport_failed()
+        self._after()
+
+    def _failed(self, reason: str) -> None:
+        self.failure = reason
+        super()._failed(reason)
+
+    def _after(self) -> None:
+        self._pump()
+        if self.machine.state == TERMINATED:
+            self._unwatch()
+        for event in self.machine.take_events():
+            if isinstance(event, Response | str):
+                self._callback(self, event)
+
+
+def _ignore(client: Client, event: "Response | str") -> None:
+    """Nobody waits any more."""
+
+
+class Transactions:
+    """The table of all transactions.
+
+    Args:
+        user: gets requests; set before anything is received.
+        metrics: counts.
+        trace: log a line per message.
+    """
+
+    def __init__(self, metrics: "Metrics", *, trace: bool) -> None:
+        self.user: TransactionUser
+        self.loop = asyncio.get_running_loop()
+        self._metrics = metrics
+        self._trace = trace
+        self._clients: dict[bytes, Client] = {}
+        self._servers: dict[bytes, Server] = {}
+        self._received = {kind: metrics.messages.labels("in", kind) for kind in ("frame", "tls", "none")}
+        self._sent = {kind: metrics.messages.labels("out", kind) for kind in ("frame", "tls", "none")}
+        metrics.transactions.set_function(lambda: len(self._clients) + len(self._servers))
+
+    def now(self) -> int:
+        """Milliseconds of the event loop's clock."""
+        return int(self.loop.time() * 1000)
+
+    def receive(self, data: bytes, flow: Flow) -> None:
+        """Take one message; whatever is wrong with it harms nothing else."""
+        self._received[flow.protection].inc()
+        try:
+            message = parse(data)
+            if self._trace:
+                self._log_line("<", message, flow)
+            if isinstance(message, Request):
+                _note_source(message, flow)
+                self._receive_request(message, flow)
+            else:
+                self._receive_response(message, flow)
+        except ParseError as error:
+            self._malformed(error, flow)
+
+    def _malformed(self, error: ParseError, flow: Flow) -> None:
+        self._metrics.malformed.labels(flow.transport).inc()
+        if self._trace:
+            _log.debug("malformed", reason=error.reason, flow=flow.key)
+        request = error.request
+        if request is None or request.method == "ACK":
+            return
+        try:
+            _note_source(request, flow)
+            response = request.response(error.status, error.reason, new_token(4))
+            self.send(response.serialize(), _way_back(request, flow))
+        except (ParseError, FlowClosedError):
+            pass  # there is not enough of it to answer, or no way back
+
+    def _receive_request(self, request: Request, flow: Flow) -> None:
+        server = self._servers.get(server_key(request))
+        if server is not None:
+            server.receive(request)
+            return
+        if request.method == "ACK":
+            self.user.handle_ack(request, flow)
+            return
+        server = Server(self, request, _way_back(request, flow))
+        self._servers[server.key] = server
+        if request.method == "CANCEL":
+            invite = self._servers.get(server_key(request, "INVITE"))
+            if invite is None:
+                server.reject(481, "Call/Transaction Does Not Exist")
+            else:
+                server.reject(200, "OK")
+                self.user.handle_cancel(invite)
+            return
+        self.user.handle_request(server)
+
+    def _receive_response(self, response: Response, flow: Flow) -> None:
+        client = self._clients.get(client_key(response))
+        # What went out in a frame or over TLS is answered there too: a plain response is somebody else's.
+        if client is None or client.flow.protection != flow.protection:
+            self._metrics.stray_responses.inc()
+        else:
+            client.receive(response)
+
+    def request(self, request: Request, flow: Flow, callback: "ClientCallback", branch: bytes = b"") -> Client:
+        """Send a request in a transaction of its own.
+
+        Args:
+            request: complete but for our Via.
+            flow: where to.
+            callback: called for each response, and with `TIMEOUT` or `TRANSPORT_ERROR`.
+            branch: for Via, where it has to say something.
+        """
+        request.insert("Via", self._via(flow, branch or new_branch()))
+        return self.request_again(request, flow, callback)
+
+    def request_again(self, request: Request, flow: Flow, callback: "ClientCallback") -> Client:
+        """Send a request that has its Via already: a CANCEL."""
+        client = Client(self, request, flow, callback)
+        self._clients[client.key] = client
+        client.start()
+        return client
+
+    def send_ack(self, request: Request, flow: Flow, branch: bytes) -> None:
+        """Forward an ACK to a 2xx, which has no transaction."""
+        request.insert("Via", self._via(flow, branch))
+        try:
+            self.send(request.serialize(), flow)
+        except FlowClosedError as error:
+            _log.info("ACK not forwarded", reason=str(error), call_id=request.call_id.decode("latin-1"))
+
+    @staticmethod
+    def _via(flow: Flow, branch: bytes) -> bytes:
+        rport = b";rport" if flow.transport == "UDP" else b""
+        return b"SIP/2.0/%s %s;branch=%s%s" % (flow.transport.encode(), flow.listener.public.encode(), branch, rport)
+
+    def send(self, data: bytes, flow: Flow) -> None:
+        """Send bytes on a flow, counted and traced."""
+        flow.send(data)
+        self._sent[flow.protection].inc()
+        if self._trace:
+            self._log_line(">", parse(data), flow)
+
+    def forget(self, shell: _Shell) -> None:
+        """A transaction is over."""
+        if isinstance(shell, Client):
+            if self._clients.get(shell.key) is shell:
+                del self._clients[shell.key]
+        elif isinstance(shell, Server) and self._servers.get(shell.key) is shell:
+            del self._servers[shell.key]
+
+    @staticmethod
+    def _log_line(arrow: str, message: "Request | Response", flow: Flow) -> None:
+        start = message.start_line().decode("utf-8", "replace")
+        if isinstance(message, Request):
+            start = start.rpartition(" ")[0]
+        _log.debug(
+            f"{arrow} {start}",
+            flow=flow.key,
+            protection=flow.protection,
+            call_id=message.call_id.decode("latin-1"),
+            cseq=message.cseq.serialize().decode("latin-1"),
+        )
+
+
+def _note_source(request: Request, flow: Flow) -> None:
+    """Write down where a request came from (RFC 3261 section 18.2.1, RFC 3581 section 4)."""
+    via = request.via
+    host, port = flow.peer
+    wants_port = via.param("rport") is not None
+    if via.host.decode("latin-1").strip("[]").lower() != host or wants_port:
+        via.set_param("received", host.encode())
+        if wants_port:
+            via.set_param("rport", b"%d" % port)
+        request.set_via(via)
+
+
+def _way_back(request: Request, flow: Flow) -> Flow:
+    """The flow that responses take (RFC 3261 section 18.2.2, RFC 3581 section 4).
+
+    Over UDP a client that does not ask for ``rport`` wants them at the port of its Via.
+    """
+    if not isinstance(flow, UdpFlow) or request.via.param("rport") is not None:
+        return flow
+    port = request.via.port or _DEFAULT_PORT
+    return flow if port == flow.peer[1] else flow.to((flow.peer[0], port))

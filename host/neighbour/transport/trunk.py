@@ -1,0 +1,129 @@
+"""Trunks: mutual-TLS connections to other domains, one each, kept and used again."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from ..resolver import ResolveError
+from .stream import Connection, TlsError, connect_tls
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from ..metrics import Metrics
+    from ..resolver import Resolver
+
+__all__ = ["TrunkError", "Trunks"]
+
+_log = structlog.get_logger("trunk")
+
+
+class TrunkError(Exception):
+    """Another domain can't be reached; the text says why, in words for a Warning header."""
+
+
+class Trunks:
+    """The connections to other domains.
+
+    Args:
+        resolver: finds them.
+        context: TLS for connections we open; `reload` replaces it.
+        make: makes the protocol of a connection.
+        timeout_s: to connect, for each address.
+        metrics: counts.
+    """
+
+    def __init__(
+        self,
+        resolver: "Resolver",
+        context: "ssl.SSLContext",
+        make: "Callable[[], Connection]",
+        timeout_s: float,
+        metrics: "Metrics",
+    ) -> None:
+        self._resolver = resolver
+        self._context = context
+        self._make = make
+        self._timeout_s = timeout_s
+        self._metrics = metrics
+        self._open: dict[str, Connection] = {}
+        self._opening: dict[str, asyncio.Task[Connection]] = {}
+        self._troubles: dict[str, str] = {}
+
+    def kept(self, domain: str) -> Connection | None:
+        """The open connection to a domain, if there is one."""
+        connection = self._open.get(domain)
+        return connection if connection is not None and connection.is_open else None
+
+    async def flow(self, domain: str) -> Connection:
+        """A connection to a domain: the kept one, or a new one that everybody who asks meanwhile shares.
+
+        Raises:
+            TrunkError: it can't be reached.
+        """
+        connection = self.kept(domain)
+        if connection is not None:
+            return connection
+        task = self._opening.get(domain)
+        if task is None:
+            task = asyncio.create_task(self._connect(domain), name=f"trunk to {domain}")
+            self._opening[domain] = task
+            task.add_done_callback(lambda done: self._opened(domain, done))
+        # Shielded: one caller that gives up must not take the connection from the others.
+        return await asyncio.shield(task)
+
+    async def _connect(self, domain: str) -> Connection:
+        try:
+            addresses = await self._resolver.locate(domain)
+        except ResolveError as error:
+            raise TrunkError(str(error)) from None
+        trouble = ""
+        for address in addresses:
+            try:
+                return await connect_tls(address, domain, self._context, self._make, self._timeout_s)
+            except TlsError as error:
+                trouble = str(error)
+        raise TrunkError(trouble)
+
+    def _opened(self, domain: str, task: "asyncio.Task[Connection]") -> None:
+        self._opening.pop(domain, None)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            self.trouble(domain, str(error))
+            return
+        connection = task.result()
+        self._open[domain] = connection
+        connection.on_close(lambda reason: self._closed(domain, connection, reason))
+        _log.info("trunk open", domain=domain, flow=connection.key)
+
+    def _closed(self, domain: str, connection: Connection, reason: str) -> None:
+        if self._open.get(domain) is connection:
+            del self._open[domain]
+        if reason.startswith("peer refused us"):
+            # In TLS 1.3 a client learns only after its handshake that the server does not like its certificate.
+            self.trouble(domain, reason)
+        else:
+            _log.info("trunk closed", domain=domain, reason=reason)
+
+    def trouble(self, domain: str, reason: str) -> None:
+        """Count a failure, and log it once for as long as it stays the same."""
+        self._metrics.trunk_failures.labels(domain).inc()
+        if self._troubles.get(domain) != reason:
+            self._troubles[domain] = reason
+            _log.warning("trunk failed", domain=domain, reason=reason)
+
+    def works(self, domain: str) -> None:
+        """An answer came over the trunk: its next trouble is news again."""
+        if self._troubles.pop(domain, None) is not None:
+            _log.info("trunk works again", domain=domain)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for task in list(self._opening.values()):
+            task.cancel()
+        for connection in list(self._open.values()):
+            connection.close("shutting down")

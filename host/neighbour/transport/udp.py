@@ -1,0 +1,107 @@
+"""UDP: one socket per listener, a flow per source address."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+from .flow import Flow, FlowClosedError, Listener
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["UdpFlow", "UdpTransport", "open_udp"]
+
+_RECEIVE_BYTES = 65536  # stock asyncio allocates 256 KiB for each datagram otherwise
+_SOCKET_BUFFER_BYTES = 4 << 20  # bursts must not be lost before we come to read them
+
+
+class UdpFlow(Flow):
+    """Datagrams to and from one address."""
+
+    transport = "UDP"
+    reliable = False
+    protection = "none"
+
+    def __init__(self, transport: "UdpTransport", peer: tuple[str, int]) -> None:
+        #: The socket.
+        self.udp = transport
+        self.listener = transport.listener
+        self.peer = peer
+
+    def send(self, data: bytes) -> None:
+        """Send a datagram; whether it arrives is another matter."""
+        self.udp.send(data, self.peer)
+
+    def to(self, peer: tuple[str, int]) -> "UdpFlow":
+        """The flow from the same socket to another address."""
+        return UdpFlow(self.udp, peer)
+
+
+class UdpTransport(asyncio.DatagramProtocol):
+    """One socket.
+
+    Args:
+        listener: what it stands for.
+        receive: called with each datagram, its source and this transport.
+    """
+
+    def __init__(self, listener: Listener, receive: "Callable[[bytes, tuple[str, int], UdpTransport], None]") -> None:
+        self.listener = listener
+        self._receive = receive
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        self._transport = cast("asyncio.DatagramTransport", transport)  # uvloop's is no subclass
+
+    def datagram_received(self, data: bytes, addr: "tuple[str | Any, int]") -> None:
+        """Called by asyncio."""
+        self._receive(data, (addr[0], addr[1]), self)
+
+    def error_received(self, exc: Exception) -> None:
+        """An ICMP error: somebody does not listen any more. Transactions find that out by their timers."""
+
+    def send(self, data: bytes, peer: tuple[str, int]) -> None:
+        """Send a datagram.
+
+        Raises:
+            FlowClosedError: the socket is closed, or the kernel refuses.
+        """
+        if self._transport is None or self._transport.is_closing():
+            raise FlowClosedError("socket closed")
+        try:
+            self._transport.sendto(data, peer)
+        except OSError as error:
+            raise FlowClosedError(error.strerror or "send failed") from None
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+async def open_udp(
+    listener: Listener, receive: "Callable[[bytes, tuple[str, int], UdpTransport], None]"
+) -> UdpTransport:
+    """Open a listener's socket.
+
+    Raises:
+        OSError: it can't be bound.
+    """
+    import socket
+
+    family = socket.AF_INET6 if ":" in listener.config.address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
+        sock.bind((listener.config.address, listener.config.port))
+        transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: UdpTransport(listener, receive), sock=sock
+        )
+    except BaseException:
+        sock.close()
+        raise
+    if hasattr(transport, "max_size"):
+        transport.max_size = _RECEIVE_BYTES
+    return protocol

@@ -1,0 +1,67 @@
+"""What differs between CPython and MicroPython, found by feature: the only ``try: import`` of sipwire."""
+
+from binascii import a2b_base64, b2a_base64, hexlify, unhexlify
+
+from .errors import ParseError
+
+try:
+    from micropython import const  # type: ignore[import-not-found, unused-ignore]
+except ImportError:
+
+    def const(value: int) -> int:
+        """Mark a number that MicroPython folds into the code that uses it."""
+        return value
+
+
+try:
+    from .viper import alaw_encode, decode, set_index, ulaw_encode, xor
+except (ImportError, SyntaxError):
+    from .plain import alaw_encode, decode, set_index, ulaw_encode, xor
+
+__all__ = [
+    "a2b_hex",
+    "alaw_encode",
+    "b64decode",
+    "b64encode",
+    "const",
+    "decode",
+    "hex_of",
+    "set_index",
+    "ulaw_encode",
+    "xor",
+]
+
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+def hex_of(data: bytes) -> bytes:
+    """Lower-case hex digits of ``data``: no hash has ``hexdigest`` on MicroPython."""
+    return hexlify(data)
+
+
+def a2b_hex(text: bytes) -> bytes:
+    """The bytes that hex digits stand for."""
+    return unhexlify(text)
+
+
+def b64encode(data: bytes) -> bytes:
+    """RFC 4648 base64 with padding and without a line end."""
+    return b2a_base64(data)[:-1]
+
+
+def b64decode(text: bytes) -> bytes:
+    """Strict RFC 4648 base64; padding may be left out.
+
+    Both Pythons' own decoders skip characters they do not know, which would let one key be written in many ways.
+
+    Raises:
+        ParseError: a character outside of the alphabet, a wrong length, or bits that encode nothing.
+    """
+    bare = text.rstrip(b"=")
+    if bare.strip(_BASE64) or len(text) - len(bare) > 2 or len(bare) % 4 == 1:
+        raise ParseError("base64")
+    padded = bare + b"=" * (-len(bare) % 4)
+    data = a2b_base64(padded)
+    if (len(text) != len(bare) and len(text) != len(padded)) or b64encode(data) != padded:
+        raise ParseError("base64")
+    return data

@@ -1,0 +1,177 @@
+"""``a=crypto`` lines: SRTP keys in session descriptions (RFC 4568, with suites of RFC 6188 and 7714).
+
+crypto:<tag> <crypto-suite> <key-params> [<session-params>]
+key-params = "inline:" <key||salt> ["|" lifetime] ["|" MKI ":" length] *(";" ...)
+"""
+
+from .compat import b64decode, b64encode
+from .errors import ParseError
+from .grammar import parse_uint
+
+__all__ = ["Crypto", "KeyParam"]
+
+_MAX_LINE_BYTES = 1024  # of one attribute; far above any real one
+_MAX_LIFETIME = 1 << 48  # packets, RFC 3711 section 9.2
+_MAX_MKI_BYTES = 128
+_MAX_KDR = 24
+_UNKNOWN = "unknown"
+
+# Bytes of master key and salt.
+_SUITES = {
+    b"AES_CM_128_HMAC_SHA1_80": 30,
+    b"AES_CM_128_HMAC_SHA1_32": 30,
+    b"F8_128_HMAC_SHA1_80": 30,
+    b"AES_192_CM_HMAC_SHA1_80": 38,
+    b"AES_192_CM_HMAC_SHA1_32": 38,
+    b"AES_256_CM_HMAC_SHA1_80": 46,
+    b"AES_256_CM_HMAC_SHA1_32": 46,
+    b"AEAD_AES_128_GCM": 28,
+    b"AEAD_AES_256_GCM": 44,
+}
+_FLAGS = (b"UNENCRYPTED_SRTP", b"UNENCRYPTED_SRTCP", b"UNAUTHENTICATED_SRTP")
+_VALUES = (b"KDR", b"FEC_ORDER", b"FEC_KEY", b"WSH")
+
+
+class KeyParam:
+    """One ``inline`` key.
+
+    Attributes:
+        key_salt: master key and salt.
+        lifetime: packets, or None for the suite's default.
+        mki: the identifier as it stands in packets, b"" for none.
+    """
+
+    def __init__(self, key_salt: bytes, lifetime: "int | None" = None, mki: bytes = b"") -> None:
+        self.key_salt = key_salt
+        self.lifetime = lifetime
+        self.mki = mki
+
+    @classmethod
+    def parse(cls, value: bytes, size: int) -> "KeyParam":
+        """Read one key parameter whose key and salt have ``size`` bytes."""
+        method, _, info = value.partition(b":")
+        if method.lower() != b"inline":
+            raise ParseError("key method", 400, _UNKNOWN)
+        fields = info.split(b"|")
+        key_salt = b64decode(fields[0])
+        if len(key_salt) != size:
+            raise ParseError("SRTP key")
+        param = cls(key_salt)
+        rest = fields[1:]
+        if rest and b":" not in rest[0]:
+            param.lifetime = _lifetime(rest[0])
+            rest = rest[1:]
+        if rest:
+            number, _, length = rest[0].partition(b":")
+            count = _number(length, _MAX_MKI_BYTES, "MKI")
+            mki = _number(number, (1 << 63) - 1, "MKI")
+            if count < 8 and mki >> 8 * count:
+                raise ParseError("MKI")
+            param.mki = mki.to_bytes(count, "big")
+            rest = rest[1:]
+        if rest:
+            raise ParseError("crypto")
+        return param
+
+    def serialize(self) -> bytes:
+        """``inline:`` and its fields."""
+        fields = [b"inline:" + b64encode(self.key_salt)]
+        if self.lifetime is not None:
+            fields.append(str(self.lifetime).encode())
+        if self.mki:
+            fields.append(b"%s:%d" % (str(int.from_bytes(self.mki, "big")).encode(), len(self.mki)))
+        return b"|".join(fields)
+
+
+class Crypto:
+    """One crypto attribute.
+
+    Attributes:
+        tag: 0 to 999999999.
+        suite: name in upper case.
+        keys: one or more keys.
+        params: session parameters as written.
+    """
+
+    def __init__(self, tag: int, suite: bytes, keys: "list[KeyParam]", params: "list[bytes]") -> None:
+        self.tag = tag
+        self.suite = suite
+        self.keys = keys
+        self.params = params
+
+    @classmethod
+    def make(cls, tag: int, suite: bytes, key_salt: bytes) -> "Crypto":
+        """A line with one key and nothing else."""
+        return cls(tag, suite, [KeyParam(key_salt)], [])
+
+    @classmethod
+    def parse(cls, value: bytes) -> "Crypto":
+        """Read what follows ``a=crypto:``.
+
+        Raises:
+            ParseError: anything RFC 4568 calls invalid, an unknown suite or key method, or an unknown session parameter
+                without the "-" that makes it optional. The line then counts as absent.
+        """
+        if len(value) > _MAX_LINE_BYTES:
+            raise ParseError("crypto")
+        words = value.split()
+        if len(words) < 3 or not value[:1].isdigit():
+            raise ParseError("crypto")
+        if len(words[0]) > 9 or (words[0][:1] == b"0" and words[0] != b"0"):
+            raise ParseError("crypto")
+        tag = parse_uint(words[0], 999999999, "crypto")
+        suite = words[1].upper()
+        if suite not in _SUITES:
+            raise ParseError("suite", 400, _UNKNOWN)
+        keys = [KeyParam.parse(param, _SUITES[suite]) for param in words[2].split(b";")]
+        seen = []
+        for key in keys:
+            # Section 6.1: with several keys all have an MKI, of the same length and different values.
+            if len(keys) > 1 and (not key.mki or key.mki in seen or len(key.mki) != len(keys[0].mki)):
+                raise ParseError("MKI")
+            seen.append(key.mki)
+        for param in words[3:]:
+            _check_param(param.upper())
+        return cls(tag, suite, keys, words[3:])
+
+    def serialize(self) -> bytes:
+        """What follows ``a=crypto:``."""
+        keys = b";".join([key.serialize() for key in self.keys])
+        return b" ".join([b"%d" % self.tag, self.suite, keys] + self.params)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for its suite with one key and nothing else: no unencrypted streams, no FEC, no KDR."""
+        if len(self.keys) != 1:
+            return False
+        for param in self.params:
+            name, _, value = param.upper().partition(b"=")
+            if param[:1] != b"-" and name != b"WSH" and not (name == b"KDR" and value == b"0"):
+                return False
+        return True
+
+
+def _number(value: bytes, limit: int, what: str) -> int:
+    """A decimal number from 1 to ``limit`` without leading zeros."""
+    if value[:1] == b"0":
+        raise ParseError(what)
+    return parse_uint(value, limit, what)
+
+
+def _lifetime(value: bytes) -> int:
+    if value[:2] == b"2^":
+        lifetime: int = 1 << parse_uint(value[2:], 48, "lifetime")
+        return lifetime
+    return _number(value, _MAX_LIFETIME, "lifetime")
+
+
+def _check_param(param: bytes) -> None:
+    name, equal, value = param.partition(b"=")
+    if param[:1] == b"-" or (name in _FLAGS and not equal):
+        return
+    if name not in _VALUES or not value:
+        raise ParseError("parameter", 400, _UNKNOWN)
+    if name == b"KDR":
+        parse_uint(value, _MAX_KDR, "KDR")
+    elif name == b"WSH" and parse_uint(value, 0x7FFFFFFF, "WSH") < 64:
+        raise ParseError("WSH")

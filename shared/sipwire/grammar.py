@@ -1,0 +1,179 @@
+"""The pieces of RFC 3261 section 25.1 that every header shares: tokens, quoted strings, lists, parameters, numbers.
+
+token          =  1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~" )
+quoted-string  =  SWS DQUOTE *(qdtext / quoted-pair ) DQUOTE
+generic-param  =  token [ EQUAL gen-value ]
+gen-value      =  token / host / quoted-string
+"""
+
+from .errors import ParseError
+
+__all__ = [
+    "WSP",
+    "get_param",
+    "is_host",
+    "is_token",
+    "join_params",
+    "parse_params",
+    "parse_port",
+    "parse_uint",
+    "quote",
+    "split_list",
+    "unfold",
+    "unquote",
+]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Params = list[tuple[bytes, "bytes | None"]]
+
+WSP = b" \t"
+_ALPHANUM = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_TOKEN = _ALPHANUM + b"-.!%*_+`'~"
+_HOST = _ALPHANUM + b"-."
+_IPV6 = b"0123456789abcdefABCDEF:."
+_QUOTE = 0x22
+_BACKSLASH = 0x5C
+_LESS = 0x3C
+_MAX_DIGITS = 20  # leading zeros are allowed ("Max-Forwards: 0068", RFC 4475 section 3.1.1.1), endless ones are not
+
+
+def is_token(value: bytes) -> bool:
+    """Whether ``value`` is a ``token``: one or more of its characters and nothing else."""
+    return len(value) > 0 and not value.strip(_TOKEN)
+
+
+def is_host(value: bytes) -> bool:
+    """Whether ``value`` is shaped like a host name, an IPv4 address or a bracketed IPv6 reference."""
+    if value[:1] == b"[":
+        return value[-1:] == b"]" and value.count(b":") > 1 and not value[1:-1].strip(_IPV6)
+    return len(value) > 0 and not value.strip(_HOST) and b".." not in value and value[:1] != b"."
+
+
+def parse_uint(value: bytes, limit: int, what: str) -> int:
+    """A decimal number of digits alone, at most ``limit``.
+
+    ``int()`` would also read "+5", " 12 " and "1_0".
+
+    Raises:
+        ParseError: anything else; ``what`` names the field.
+    """
+    if not value.isdigit() or len(value) > _MAX_DIGITS:
+        raise ParseError(what)
+    number = int(value)
+    if number > limit:
+        raise ParseError(what)
+    return number
+
+
+def parse_port(value: bytes) -> int:
+    """A port from 1 to 65535."""
+    port = parse_uint(value, 65535, "port")
+    if port == 0:
+        raise ParseError("port")
+    return port
+
+
+def unfold(value: bytes) -> bytes:
+    """Undo line folding (RFC 3261 section 7.3.1): each fold becomes one space."""
+    return b" ".join([line.strip(WSP) for line in value.split(b"\r\n")]).strip(WSP)
+
+
+def _end_of_quoted(value: bytes, start: int) -> int:
+    """Index of the quote that closes the one at ``start``."""
+    at = start
+    while True:
+        at = value.find(b'"', at + 1)
+        if at < 0:
+            raise ParseError("quotes")
+        slashes = at
+        while slashes > start and value[slashes - 1] == _BACKSLASH:
+            slashes -= 1
+        if (at - slashes) % 2 == 0:
+            return at
+
+
+def split_list(value: bytes, separator: bytes) -> "list[bytes]":
+    """Split at ``separator`` outside of quoted strings and angle brackets; parts are stripped of white space."""
+    if b'"' not in value and b"<" not in value:
+        return [part.strip(WSP) for part in value.split(separator)]
+    parts = []
+    mark = separator[0]
+    start = at = 0
+    while at < len(value):
+        byte = value[at]
+        if byte == mark:
+            parts.append(value[start:at].strip(WSP))
+            start = at + 1
+        elif byte == _QUOTE:
+            at = _end_of_quoted(value, at)
+        elif byte == _LESS:
+            at = value.find(b">", at)
+            if at < 0:
+                raise ParseError("brackets")
+        at += 1
+    parts.append(value[start:].strip(WSP))
+    return parts
+
+
+def quote(text: bytes) -> bytes:
+    """``text`` as a quoted-string."""
+    return b'"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+
+
+def unquote(value: bytes) -> bytes:
+    """The text of a quoted-string, or ``value`` itself where it is not quoted.
+
+    Raises:
+        ParseError: a quoted string that does not end where the value ends.
+    """
+    if value[:1] != b'"':
+        return value
+    if _end_of_quoted(value, 0) != len(value) - 1:
+        raise ParseError("quotes")
+    value = value[1:-1]
+    if b"\\" not in value:
+        return value
+    text = bytearray()
+    at = 0
+    while at < len(value):
+        if value[at] == _BACKSLASH:
+            at += 1
+        text.append(value[at])
+        at += 1
+    return bytes(text)
+
+
+def parse_params(parts: "list[bytes]") -> "Params":
+    """Parameters, already split at their separator, as (name, value) pairs in wire order.
+
+    Names and values stay as written (a quoted value keeps its quotes); the value is None where there is no "=".
+
+    Raises:
+        ParseError: an empty parameter, a name that is no token, an empty or malformed value.
+    """
+    params: "Params" = []
+    for part in parts:
+        name, equal, value = part.partition(b"=")
+        name = name.strip(WSP)
+        value = value.strip(WSP)
+        if not is_token(name) or (equal and not value):
+            raise ParseError("parameter")
+        if value[:1] == b'"' and _end_of_quoted(value, 0) != len(value) - 1:
+            raise ParseError("quotes")
+        params.append((name, value if equal else None))
+    return params
+
+
+def get_param(params: "Params", name: str) -> "bytes | None":
+    """The unquoted value of the first parameter of that lower-case name, b"" for one without; None where absent."""
+    wanted = name.encode()
+    for key, value in params:
+        if key == wanted or key.lower() == wanted:
+            return b"" if value is None else unquote(value)
+    return None
+
+
+def join_params(params: "Params") -> bytes:
+    """Parameters as ``;name=value`` text, the inverse of `parse_params`."""
+    return b"".join([b";" + name if value is None else b";" + name + b"=" + value for name, value in params])

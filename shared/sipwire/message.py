@@ -1,0 +1,405 @@
+"""SIP messages (RFC 3261 section 7), read lazily and without loss.
+
+    generic-message  =  start-line *message-header CRLF [ message-body ]
+
+A message keeps each header as the line it came in, folds, case and unknown headers included, so that what was not
+touched is sent on byte for byte. ``parse`` splits the lines and checks what every element relies on (RFC 3261 section
+8.1.1); the rest is read when it is asked for. Headers are addressed by key: the long name in lower case.
+"""
+
+from .errors import ParseError
+from .grammar import WSP, is_token, parse_uint, split_list, unfold
+from .headers import Address, CSeq, Via, header_key
+
+__all__ = ["MAX_HEADERS", "MAX_MESSAGE_BYTES", "Message", "Request", "Response", "parse"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MAX_MESSAGE_BYTES = 65535  # the largest UDP payload and then some; more on a stream is 513 Message Too Large
+MAX_HEADERS = 128  # a message through 40 proxies has fewer; more is 400, before they cost memory
+_MAX_FORWARDS = 255  # RFC 3261 section 20.22
+_VERSION = b"SIP/2.0"
+_MISSING = "no"
+
+# Headers that may stand only once; a second one is a way to be read differently by two elements.
+_SINGLE = (
+    "from",
+    "to",
+    "call-id",
+    "cseq",
+    "max-forwards",
+    "content-length",
+    "content-type",
+    "expires",
+    "date",
+    "event",
+    "min-expires",
+    "setup-key",
+    "security-status",
+)
+
+
+class Message:
+    """What requests and responses share.
+
+    Attributes:
+        fields: (key, line) pairs in wire order; ``line`` is the whole header line without its final CRLF.
+        body: bytes.
+    """
+
+    def __init__(self) -> None:
+        self.fields: "list[tuple[str, bytes]]" = []
+        self.body = b""
+        # Values read so far, by header key; a change of that header drops its entry.
+        self._read: "dict[str, Any]" = {}
+
+    def start_line(self) -> bytes:
+        """The first line, without CRLF."""
+        raise NotImplementedError
+
+    def get(self, key: str) -> "bytes | None":
+        """The first value under ``key``, unfolded, or None."""
+        for name, line in self.fields:
+            if name == key:
+                return _value(line)
+        return None
+
+    def get_all(self, key: str) -> "list[bytes]":
+        """Each header line's value under ``key``, unfolded, lists not split."""
+        return [_value(line) for name, line in self.fields if name == key]
+
+    def values(self, key: str) -> "list[bytes]":
+        """The elements under ``key`` where a comma makes a list: one header line or many, it is the same list.
+
+        Raises:
+            ParseError: an empty element, or unbalanced quotes or brackets.
+        """
+        elements = []
+        for name, line in self.fields:
+            if name == key:
+                value = _value(line)
+                if b"," in value:
+                    elements.extend(split_list(value, b","))
+                else:
+                    elements.append(value)
+        for element in elements:
+            if not element:
+                raise ParseError("list")
+        return elements
+
+    def tokens(self, key: str) -> "list[bytes]":
+        """The elements under ``key`` in lower case, empty ones left out: Require, Supported, Allow and their like."""
+        return [token.lower() for value in self.get_all(key) for token in split_list(value, b",") if token]
+
+    def addresses(self, key: str) -> "list[Address]":
+        """The elements under ``key`` as addresses: Contact, Route, Record-Route, Path."""
+        return [Address.parse(value) for value in self.values(key)]
+
+    def add(self, name: str, value: bytes) -> None:
+        """Append a header line."""
+        key = header_key(name)
+        self._read.pop(key, None)
+        self.fields.append((key, name.encode() + b": " + value))
+
+    def insert(self, name: str, value: bytes) -> None:
+        """Put a header line before the others of its name, or before all lines where there is none."""
+        key = header_key(name)
+        self._read.pop(key, None)
+        at = 0
+        for i, field in enumerate(self.fields):
+            if field[0] == key:
+                at = i
+                break
+        self.fields.insert(at, (key, name.encode() + b": " + value))
+
+    def set(self, name: str, value: bytes) -> None:
+        """Replace the header of that name in its place, further lines of it removed; append it where there is none."""
+        key = header_key(name)
+        self._read.pop(key, None)
+        for i, field in enumerate(self.fields):
+            if field[0] == key:
+                self.fields[i] = (key, name.encode() + b": " + value)
+                self.fields[i + 1 :] = [f for f in self.fields[i + 1 :] if f[0] != key]
+                return
+        self.fields.append((key, name.encode() + b": " + value))
+
+    def remove(self, key: str) -> None:
+        """Remove every header line under ``key``."""
+        self._read.pop(key, None)
+        self.fields = [field for field in self.fields if field[0] != key]
+
+    def remove_first(self, key: str) -> None:
+        """Remove the first element under ``key``, on a line of its own or at the head of a list (Via, Route)."""
+        self._read.pop(key, None)
+        for i, (name, line) in enumerate(self.fields):
+            if name == key:
+                rest = split_list(_value(line), b",")[1:]
+                if rest:
+                    self.fields[i] = (name, line[: line.find(b":") + 1] + b" " + b", ".join(rest))
+                else:
+                    del self.fields[i]
+                return
+
+    def set_body(self, content_type: bytes, body: bytes) -> None:
+        """Set the body with its Content-Type and Content-Length."""
+        self.body = body
+        self.set("Content-Type", content_type)
+        self.set("Content-Length", b"%d" % len(body))
+
+    def serialize(self) -> bytes:
+        """The message as bytes: unchanged lines just as they came."""
+        lines = [self.start_line()]
+        lines.extend([line for _, line in self.fields])
+        lines.append(b"")
+        lines.append(self.body)
+        return b"\r\n".join(lines)
+
+    def _typed(self, key: str, kind: "Any") -> "Any":
+        value = self._read.get(key)
+        if value is None:
+            raw = self.get(key)
+            if raw is None:
+                raise ParseError(key, 400, _MISSING)
+            value = self._read[key] = kind.parse(raw)
+        return value
+
+    @property
+    def via(self) -> Via:
+        """The topmost Via. After changing it, call `set_via`."""
+        value = self._read.get("via")
+        if value is None:
+            for key, line in self.fields:
+                if key == "via":
+                    raw = _value(line)
+                    value = Via.parse(split_list(raw, b",")[0] if b"," in raw else raw)
+                    self._read[key] = value
+                    break
+            else:
+                raise ParseError("via", 400, _MISSING)
+        via: Via = value
+        return via
+
+    def set_via(self, via: Via) -> None:
+        """Write the topmost Via anew, the others untouched."""
+        for i, (key, line) in enumerate(self.fields):
+            if key == "via":
+                rest = split_list(_value(line), b",")[1:]
+                self.fields[i] = (key, line[: line.find(b":") + 1] + b" " + b", ".join([via.serialize()] + rest))
+                self._read[key] = via
+                return
+
+    @property
+    def from_(self) -> Address:
+        """From. Read only: use ``set`` to change it."""
+        address: Address = self._typed("from", Address)
+        return address
+
+    @property
+    def to(self) -> Address:
+        """To. Read only: use ``set`` to change it."""
+        address: Address = self._typed("to", Address)
+        return address
+
+    @property
+    def cseq(self) -> CSeq:
+        """CSeq. Read only: use ``set`` to change it."""
+        cseq: CSeq = self._typed("cseq", CSeq)
+        return cseq
+
+    @property
+    def call_id(self) -> bytes:
+        """Call-ID, b"" where there is none."""
+        return self.get("call-id") or b""
+
+    def uint(self, key: str, limit: int) -> "int | None":
+        """A header that is one number from 0 to ``limit``, or None where it is absent."""
+        value = self.get(key)
+        return None if value is None else parse_uint(value, limit, key)
+
+    def _check(self) -> None:
+        seen = []
+        for key, _ in self.fields:
+            if key in _SINGLE:
+                if key in seen:
+                    raise ParseError(key, 400, "second")
+                seen.append(key)
+        self.via  # noqa: B018  reading is checking
+        for address in (self.from_, self.to):
+            if address.param("tag") == b"":
+                raise ParseError("tag")
+        call_id = self.call_id
+        if not call_id or b" " in call_id or b"\t" in call_id:
+            raise ParseError("call-id")
+        self.cseq  # noqa: B018
+
+
+class Request(Message):
+    """A request: method (text) and Request-URI (bytes), both as written, headers, body."""
+
+    def __init__(self, method: str, uri: bytes) -> None:
+        super().__init__()
+        self.method = method
+        self.uri = uri
+
+    def start_line(self) -> bytes:
+        """``METHOD uri SIP/2.0``."""
+        return self.method.encode() + b" " + self.uri + b" " + _VERSION
+
+    def response(self, status: int, reason: str, to_tag: bytes = b"") -> "Response":
+        """A response to this request, as RFC 3261 section 8.2.6 builds it, with an empty body.
+
+        Args:
+            status: 100 to 699.
+            reason: the reason phrase.
+            to_tag: added to To where it has no tag, except in a 100.
+        """
+        response = Response(status, reason.encode())
+        for key, line in self.fields:
+            if key in ("via", "from", "call-id", "cseq", "to") or (key == "timestamp" and status == 100):
+                tag = b""
+                if key == "to" and to_tag and status != 100 and not self.to.tag:
+                    tag = b";tag=" + to_tag
+                response.fields.append((key, line + tag))
+        response.add("Content-Length", b"0")
+        return response
+
+    def check(self) -> None:
+        """Check what every element relies on.
+
+        Raises:
+            ParseError: with the status to answer and this request.
+        """
+        try:
+            if self.uri.find(b":") < 1 or self.uri[:1] == b"<":
+                raise ParseError("Request-URI")
+            self._check()
+            if self.cseq.method != self.method:
+                raise ParseError("CSeq", 400, "mismatched")
+            self.uint("max-forwards", _MAX_FORWARDS)
+            if self.uri[:4].lower() in (b"sip:", b"sips"):
+                self._check_uri()
+        except ParseError as error:
+            error.request = self
+            raise
+
+    def _check_uri(self) -> None:
+        from .uri import Uri
+
+        # RFC 3261 section 19.1.1, table 1: a Request-URI has no headers component.
+        if Uri.parse(self.uri).headers:
+            raise ParseError("Request-URI")
+
+
+class Response(Message):
+    """A response: status code 100 to 699, known or not, and reason phrase."""
+
+    def __init__(self, status: int, reason: bytes) -> None:
+        super().__init__()
+        self.status = status
+        self.reason = reason
+
+    def start_line(self) -> bytes:
+        """``SIP/2.0 200 OK``."""
+        return b"SIP/2.0 %d %s" % (self.status, self.reason)
+
+    def check(self) -> None:
+        """Check what every element relies on.
+
+        Raises:
+            ParseError: the response is to be dropped.
+        """
+        self._check()
+
+
+def _value(line: bytes) -> bytes:
+    value = line[line.find(b":") + 1 :]
+    return unfold(value) if b"\n" in value else value.strip(WSP)
+
+
+def _fields(head: bytes) -> "list[tuple[str, bytes]]":
+    """Split header lines (without the start line) into (key, line) pairs.
+
+    "HCOLON = *( SP / HTAB ) ":" SWS": nothing else may stand between a name and its colon, and no bare CR or LF
+    anywhere; both are ways to hide a header from one element and show it to the next.
+    """
+    fields: "list[tuple[str, bytes]]" = []
+    for line in head.split(b"\r\n"):
+        if line[:1] == b" " or line[:1] == b"\t":
+            if not fields:
+                raise ParseError("start line")
+            key, start = fields[-1]
+            fields[-1] = (key, start + b"\r\n" + line)
+            continue
+        before, colon, _ = line.partition(b":")
+        name = before.rstrip(WSP)
+        if not colon or not is_token(name):
+            raise ParseError("header")
+        fields.append((header_key(name.decode()), line))
+        if len(fields) > MAX_HEADERS:
+            raise ParseError("headers", 400, "too many")
+    return fields
+
+
+def parse(data: bytes) -> "Request | Response":
+    """Read one message: a whole datagram, or what `stream` framed.
+
+    Bytes after Content-Length are dropped, as RFC 3261 section 18.3 asks for datagrams; without Content-Length the body
+    runs to the end.
+
+    Raises:
+        ParseError: with the status to answer and, where there is enough to answer to, the request.
+    """
+    start = 0
+    while data[start : start + 2] == b"\r\n":  # RFC 3261 section 7.5: ignore CRLF before the start line
+        start += 2
+    end = data.find(b"\r\n\r\n", start)
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise ParseError("message", 513, "too large")
+    if end < 0:
+        raise ParseError("headers", 400, "unfinished")
+    head = data[start:end]
+    bare = head.count(b"\r\n")
+    if head.count(b"\n") != bare or head.count(b"\r") != bare:
+        raise ParseError("line end")
+    line, _, rest = head.partition(b"\r\n")
+    message: "Request | Response"
+    failure = None
+    if line[:4].upper() == b"SIP/":
+        words = line.split(b" ", 2)
+        if words[0].upper() != _VERSION or len(words) != 3 or len(words[1]) != 3:
+            raise ParseError("start line")
+        status = parse_uint(words[1], 699, "status")
+        if status < 100:
+            raise ParseError("start line")
+        message = Response(status, words[2])
+    else:
+        words = line.split(b" ")
+        version = words[-1].upper()
+        if len(words) < 3 or version[:4] != b"SIP/":
+            raise ParseError("start line")
+        if not is_token(words[0]):
+            raise ParseError("method")
+        message = Request(words[0].decode(), b" ".join(words[1:-1]))
+        if version != _VERSION:
+            failure = ParseError("version", 505, "unknown")
+        elif len(words) != 3:
+            failure = ParseError("Request-URI")
+    message.fields = _fields(rest)
+    message.body = data[end + 4 :]
+    if failure is None:
+        try:
+            length = message.uint("content-length", MAX_MESSAGE_BYTES)
+            if length is not None:
+                if length > len(message.body):
+                    raise ParseError("content-length", 400, "too large")
+                message.body = message.body[:length]
+        except ParseError as error:
+            failure = error
+    if failure is not None:
+        if isinstance(message, Request):
+            failure.request = message
+        raise failure
+    message.check()
+    return message

@@ -1,0 +1,321 @@
+"""Session descriptions (RFC 8866) and offer/answer for one audio stream (RFC 3264).
+
+A description keeps every line it has; ``parse`` and ``serialize`` are inverse where lines end in CRLF.
+"""
+
+from .crypto import Crypto
+from .errors import ParseError
+from .grammar import parse_uint
+
+__all__ = ["Agreed", "Media", "Session", "accept_answer", "make_answer", "make_offer"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Lines = list[tuple[bytes, bytes]]
+
+MAX_LINES = 200  # a conference's description has fewer; more is 400
+_SAVP = b"RTP/SAVP"
+_CODECS = {0: b"PCMU/8000", 8: b"PCMA/8000"}
+_DIRECTIONS = (b"sendrecv", b"sendonly", b"recvonly", b"inactive")
+
+
+class Media:
+    """One media section.
+
+    Attributes:
+        kind: e.g. ``b"audio"``.
+        port: 0 for a stream that is refused.
+        proto: e.g. ``b"RTP/SAVP"``.
+        formats: payload types as written.
+        lines: (type letter, value) pairs after the m= line.
+    """
+
+    def __init__(
+        self, kind: bytes, port: int, proto: bytes, formats: "list[bytes]", lines: "Lines | None" = None
+    ) -> None:
+        self.kind = kind
+        self.port = port
+        self.proto = proto
+        self.formats = formats
+        self.lines: "Lines" = [] if lines is None else lines
+        #: What follows a port after "/" in the m= line, with the slash.
+        self.ports = b""
+
+    def attributes(self, name: bytes) -> "list[bytes]":
+        """The values of every ``a=name`` or ``a=name:value`` line, in order."""
+        return _attributes(self.lines, name)
+
+    def cryptos(self) -> "list[Crypto]":
+        """The valid ``a=crypto`` lines in order of preference; an invalid one counts as absent (RFC 4568 section 5)."""
+        found = []
+        for value in self.attributes(b"crypto"):
+            try:
+                found.append(Crypto.parse(value))
+            except ParseError:
+                pass
+        return found
+
+    def _m_line(self) -> bytes:
+        return b" ".join([self.kind, b"%d%s" % (self.port, self.ports), self.proto] + self.formats)
+
+
+class Session:
+    """A session description.
+
+    Attributes:
+        lines: (type letter, value) pairs before the first m= line.
+        media: the media sections.
+    """
+
+    def __init__(self, lines: "Lines", media: "list[Media]") -> None:
+        self.lines = lines
+        self.media = media
+
+    @classmethod
+    def parse(cls, body: bytes) -> "Session":
+        """Read a description; LF alone ends a line too (RFC 8866 section 5).
+
+        Raises:
+            ParseError: malformed, or more than `MAX_LINES`.
+        """
+        session = cls([], [])
+        lines = session.lines
+        for ended in body.split(b"\n", MAX_LINES + 1):
+            line = ended.rstrip(b"\r")
+            if not line:
+                continue
+            letter, equal, value = line.partition(b"=")
+            if len(letter) != 1 or not letter.isalpha() or not equal or b"\r" in value:
+                raise ParseError("SDP")
+            if letter == b"m":
+                media = _parse_media(value)
+                session.media.append(media)
+                lines = media.lines
+            else:
+                lines.append((letter, value))
+        if session.lines[:1] != [(b"v", b"0")]:
+            raise ParseError("SDP")
+        if body.count(b"\n") > MAX_LINES:
+            raise ParseError("SDP", 400, "too long")
+        return session
+
+    def serialize(self) -> bytes:
+        """The description, each line ended by CRLF."""
+        out = [letter + b"=" + value for letter, value in self.lines]
+        for media in self.media:
+            out.append(b"m=" + media._m_line())
+            out.extend([letter + b"=" + value for letter, value in media.lines])
+        out.append(b"")
+        return b"\r\n".join(out)
+
+    def address(self, media: Media) -> bytes:
+        """Where to send a stream: the address of its c= line, or else the session's.
+
+        Raises:
+            ParseError: none, or malformed.
+        """
+        for lines in (media.lines, self.lines):
+            for letter, value in lines:
+                if letter == b"c":
+                    words = value.split(b" ")
+                    if len(words) != 3 or words[0] != b"IN" or words[1] not in (b"IP4", b"IP6"):
+                        raise ParseError("SDP c=")
+                    return words[2]
+        raise ParseError("SDP c=", 400, "no")
+
+    def direction(self, media: Media) -> bytes:
+        """``sendrecv``, ``sendonly``, ``recvonly`` or ``inactive``, as the sender of this description sees it."""
+        for lines in (media.lines, self.lines):
+            for letter, value in lines:
+                if letter == b"a" and value in _DIRECTIONS:
+                    return value
+        return b"sendrecv"
+
+
+def _attributes(lines: "Lines", name: bytes) -> "list[bytes]":
+    found = []
+    for letter, value in lines:
+        if letter == b"a":
+            key, _, rest = value.partition(b":")
+            if key == name:
+                found.append(rest)
+    return found
+
+
+def _parse_media(value: bytes) -> Media:
+    words = value.split(b" ")
+    if len(words) < 4 or b"" in words:
+        raise ParseError("SDP m=")
+    number, slash, count = words[1].partition(b"/")
+    media = Media(words[0], parse_uint(number, 65535, "SDP m="), words[2], words[3:])
+    media.ports = slash + count
+    return media
+
+
+class Agreed:
+    """What offer and answer agreed on for one audio stream.
+
+    Attributes:
+        address, port: where to send.
+        payload_type: static payload type, 0 (PCMU) or 8 (PCMA).
+        suite: name of the SRTP suite.
+        local_key, remote_key: master key and salt of what we send and of what the peer sends.
+        local_mki, remote_mki: the master key identifiers in packets, b"" for none.
+        direction: from our side, e.g. ``b"sendrecv"``.
+    """
+
+    def __init__(
+        self, address: bytes, port: int, payload_type: int, local: Crypto, remote: Crypto, direction: bytes
+    ) -> None:
+        self.address = address
+        self.port = port
+        self.payload_type = payload_type
+        self.suite = local.suite
+        self.local_key = local.keys[0].key_salt
+        self.remote_key = remote.keys[0].key_salt
+        self.local_mki = local.keys[0].mki
+        self.remote_mki = remote.keys[0].mki
+        self.direction = direction
+
+
+def _description(address: bytes, session_id: int, version: int) -> Session:
+    family = b"IP6" if b":" in address else b"IP4"
+    return Session(
+        [
+            (b"v", b"0"),
+            (b"o", b"- %s %s IN %s %s" % (str(session_id).encode(), str(version).encode(), family, address)),
+            (b"s", b"-"),
+            (b"c", b"IN %s %s" % (family, address)),
+            (b"t", b"0 0"),
+        ],
+        [],
+    )
+
+
+def _audio(port: int, payload_types: "list[int]", cryptos: "list[Crypto]") -> Media:
+    media = Media(b"audio", port, _SAVP, [b"%d" % pt for pt in payload_types])
+    for pt in payload_types:
+        media.lines.append((b"a", b"rtpmap:%d %s" % (pt, _CODECS[pt])))
+    media.lines.append((b"a", b"ptime:20"))
+    for crypto in cryptos:
+        media.lines.append((b"a", b"crypto:" + crypto.serialize()))
+    return media
+
+
+def make_offer(
+    address: bytes, port: int, session_id: int, payload_types: "list[int]", cryptos: "list[Crypto]"
+) -> Session:
+    """An offer of one SRTP audio stream.
+
+    Args:
+        address: our numeric address.
+        port: our RTP port.
+        session_id: a number for o=, fresh for each session.
+        payload_types: 0 (PCMU) and 8 (PCMA), preferred first.
+        cryptos: our keys, one suite each, preferred first, with tags of their own.
+    """
+    offer = _description(address, session_id, 1)
+    offer.media.append(_audio(port, payload_types, cryptos))
+    return offer
+
+
+def _choose_codec(media: Media, payload_types: "list[int]") -> "int | None":
+    """The first static payload type that both have; an rtpmap that gives it another meaning rules it out."""
+    maps = media.attributes(b"rtpmap")
+    for fmt in media.formats:
+        if fmt.isdigit() and len(fmt) < 4 and int(fmt) in payload_types:
+            wanted = _CODECS[int(fmt)]
+            for rtpmap in maps:
+                number, _, encoding = rtpmap.partition(b" ")
+                if number == fmt and encoding.upper() not in (wanted, wanted + b"/1"):
+                    break
+            else:
+                return int(fmt)
+    return None
+
+
+def _mirror(direction: bytes) -> bytes:
+    """A direction as the other side sees it."""
+    return {b"sendonly": b"recvonly", b"recvonly": b"sendonly"}.get(direction, direction)
+
+
+def make_answer(
+    offer: Session,
+    address: bytes,
+    port: int,
+    session_id: int,
+    payload_types: "list[int]",
+    suites: "dict[bytes, bytes]",
+) -> "tuple[Session, Agreed]":
+    """Answer an offer: the first audio stream that SRTP and codec allow is taken, every other one refused by port 0.
+
+    "The answer to an offer MUST contain the same number of media lines" (RFC 3264 section 6). There is no way into RTP
+    without SRTP here.
+
+    Args:
+        offer: the peer's description.
+        address: our numeric address.
+        port: our RTP port.
+        session_id: a number for o=.
+        payload_types: those we speak.
+        suites: a fresh master key and salt for each suite we speak, by name.
+
+    Raises:
+        ParseError: no stream can be taken (488); the reason says why.
+    """
+    answer = _description(address, session_id, 1)
+    agreed = None
+    why = "audio"
+    for media in offer.media:
+        refused = Media(media.kind, 0, media.proto, media.formats)
+        answer.media.append(refused)
+        if agreed is not None or media.kind != b"audio" or media.port == 0:
+            continue
+        if media.proto != _SAVP:
+            why = "SRTP"
+            continue
+        theirs = [c for c in media.cryptos() if c.suite in suites and c.is_plain]
+        codec = _choose_codec(media, payload_types)
+        if not theirs or codec is None:
+            why = "suite" if not theirs else "codec"
+            continue
+        remote = theirs[0]
+        local = Crypto.make(remote.tag, remote.suite, suites[remote.suite])
+        direction = _mirror(offer.direction(media))
+        agreed = Agreed(offer.address(media), media.port, codec, local, remote, direction)
+        taken = _audio(port, [codec], [local])
+        if direction != b"sendrecv":
+            taken.lines.append((b"a", direction))
+        answer.media[-1] = taken
+    if agreed is None:
+        raise ParseError(why, 488, "no")
+    return answer, agreed
+
+
+def accept_answer(offer: Session, answer: Session) -> Agreed:
+    """Check an answer against the offer of ours (made by `make_offer`) and take what was agreed.
+
+    The crypto line has to carry a tag we offered with the suite we offered under it: peers exist that answer a line of
+    their own (RFC 4568 section 5.1.2).
+
+    Raises:
+        ParseError: the answer is no answer to the offer, or it refuses the stream; the call can't go on.
+    """
+    if len(answer.media) != len(offer.media):
+        raise ParseError("answer")
+    mine = offer.media[0]
+    media = answer.media[0]
+    if media.kind != mine.kind or media.port == 0:
+        raise ParseError("audio", 488, "no")
+    if media.proto != mine.proto:
+        raise ParseError("SRTP", 488, "no")
+    codec = _choose_codec(media, [int(fmt) for fmt in mine.formats])
+    if codec is None:
+        raise ParseError("codec", 488, "no")
+    cryptos = media.cryptos()
+    if len(cryptos) != 1 or not cryptos[0].is_plain:
+        raise ParseError("crypto")
+    for local in mine.cryptos():
+        if local.tag == cryptos[0].tag and local.suite == cryptos[0].suite:
+            return Agreed(answer.address(media), media.port, codec, local, cryptos[0], _mirror(answer.direction(media)))
+    raise ParseError("crypto", 400, "unoffered")

@@ -1,0 +1,215 @@
+"""SRTP (RFC 3711) with AES-CM and HMAC-SHA1; AES-192 and -256 by RFC 6188.
+
+    RTP header | payload, encrypted | [MKI] | tag over all of it but the MKI, and the ROC
+
+Packets are protected in place, in a buffer with room for `SrtpSender.overhead_bytes` more. A receiver authenticates
+before it decrypts or changes any state; what fails is dropped and counted by the caller and never ends a session.
+"""
+
+from hashlib import sha1
+
+from .aes_cm import CounterMode
+from .errors import SecurityError, StateError
+from .kdf import Hmac, same
+from .replay import WINDOW_SIZE, ReplayWindow
+from .rtp import SEQ_MOD, header_size, seq_delta
+
+__all__ = ["SUITES", "SrtpReceiver", "SrtpSender", "Suite", "session_keys"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .aes_cm import NewAes
+
+_LABEL_RTP = 0  # section 4.3.2: the labels of encryption, authentication and salt
+_AUTH_KEY_BYTES = 20
+_SALT_BYTES = 14
+_FRAME_BLOCKS = 10  # 160 bytes: 20 ms of G.711
+_MAX_ROC = 0xFFFFFFFF  # section 9.2: 2^48 packets under one key
+
+
+class Suite:
+    """A crypto suite of RFC 4568 section 6.2 or RFC 6188.
+
+    Attributes:
+        name: as in SDP.
+        key_bytes: of the master and session key; 14 bytes of salt follow it in ``inline:``.
+        tag_bytes: of an SRTP packet; SRTCP always has 10.
+    """
+
+    def __init__(self, name: bytes, key_bytes: int, tag_bytes: int) -> None:
+        self.name = name
+        self.key_bytes = key_bytes
+        self.tag_bytes = tag_bytes
+        self.key_salt_bytes = key_bytes + _SALT_BYTES
+
+
+#: The suites that `SrtpSender` and `SrtpReceiver` know, best first for a weak device.
+SUITES = {
+    suite.name: suite
+    for suite in (
+        Suite(b"AES_CM_128_HMAC_SHA1_80", 16, 10),
+        Suite(b"AES_CM_128_HMAC_SHA1_32", 16, 4),
+        Suite(b"AES_192_CM_HMAC_SHA1_80", 24, 10),
+        Suite(b"AES_192_CM_HMAC_SHA1_32", 24, 4),
+        Suite(b"AES_256_CM_HMAC_SHA1_80", 32, 10),
+        Suite(b"AES_256_CM_HMAC_SHA1_32", 32, 4),
+    )
+}
+
+
+def session_keys(
+    master_key: bytes, master_salt: bytes, new_aes: "NewAes", label: int = _LABEL_RTP, auth_bytes: int = _AUTH_KEY_BYTES
+) -> "tuple[bytes, bytes, bytes]":
+    """Derive a session's encryption key, authentication key and salt, with a key derivation rate of 0 (section 4.3.1).
+
+    Args:
+        master_key: 16, 24 or 32 bytes.
+        master_salt: 14 bytes.
+        new_aes: makes an AES block function of a key.
+        label: 0 for SRTP, 3 for SRTCP.
+        auth_bytes: size of the authentication key.
+    """
+    encrypt = new_aes(master_key)
+    keys = []
+    for offset, size in ((0, len(master_key)), (1, auth_bytes), (2, _SALT_BYTES)):
+        # x = (label << 48) XOR salt: the label meets byte 7 of the salt.
+        salt = bytearray(master_salt)
+        salt[7] ^= label + offset
+        key = bytearray(size)
+        CounterMode(encrypt, bytes(salt), (size + 15) // 16).apply(key, 0, size, 0, 0)
+        keys.append(bytes(key))
+    return keys[0], keys[1], keys[2]
+
+
+class _Context:
+    """What both directions of one master key have."""
+
+    def __init__(self, suite: Suite, key_salt: bytes, new_aes: "NewAes", mki: bytes) -> None:
+        if len(key_salt) != suite.key_salt_bytes:
+            raise ValueError("key and salt of a wrong size")
+        size = suite.key_bytes
+        key, auth, salt = session_keys(key_salt[:size], key_salt[size:], new_aes)
+        self._cipher = CounterMode(new_aes(key), salt, _FRAME_BLOCKS)
+        self._mac = Hmac(auth, sha1)
+        self._mki = mki
+        self._tag_bytes = suite.tag_bytes
+        self.overhead_bytes = len(mki) + suite.tag_bytes
+
+    def _tag(self, packet: bytearray, end: int, roc: int) -> bytes:
+        """The tag over ``packet[:end]`` and the rollover counter (section 4.2)."""
+        return self._mac.digest(memoryview(packet)[:end], roc.to_bytes(4, "big"))[: self._tag_bytes]
+
+
+class SrtpSender(_Context):
+    """Protects the packets of one SSRC that we send.
+
+    Args:
+        suite: one of `SUITES`.
+        key_salt: master key and salt as in ``inline:``.
+        new_aes: makes an AES block function of a key.
+        mki: the master key identifier to put into each packet.
+    """
+
+    def __init__(self, suite: Suite, key_salt: bytes, new_aes: "NewAes", mki: bytes = b"") -> None:
+        super().__init__(suite, key_salt, new_aes, mki)
+        self.roc = 0
+        self._last_seq = -1
+
+    def protect(self, packet: bytearray, size: int) -> int:
+        """Encrypt and authenticate ``packet[:size]`` in place.
+
+        Sequence numbers have to rise, by less than 2^15 from packet to packet; the rollover counter follows their wrap.
+
+        Args:
+            packet: an RTP packet with `overhead_bytes` of room behind ``size``.
+            size: of the RTP packet.
+
+        Returns:
+            The size of the SRTP packet.
+
+        Raises:
+            StateError: the seq is not above the last one (a keystream would be used twice), or the key is used up.
+        """
+        seq = packet[2] << 8 | packet[3]
+        last = self._last_seq
+        if last >= 0:
+            if seq_delta(seq, last) <= 0:
+                raise StateError("RTP seq out of order")
+            if seq < last:
+                if self.roc == _MAX_ROC:
+                    raise StateError("SRTP key used up")
+                self.roc += 1
+        self._last_seq = seq
+        start = header_size(packet, size)
+        ssrc = int.from_bytes(packet[8:12], "big")
+        self._cipher.apply(packet, start, size, ssrc, self.roc << 16 | seq)
+        tag = self._tag(packet, size, self.roc)
+        end = size + len(self._mki)
+        packet[size:end] = self._mki
+        packet[end : end + self._tag_bytes] = tag
+        return end + self._tag_bytes
+
+
+class SrtpReceiver(_Context):
+    """Opens the packets of one SSRC that a peer sends; the first authentic packet decides which SSRC that is.
+
+    Args:
+        suite: one of `SUITES`.
+        key_salt: master key and salt as in ``inline:``.
+        new_aes: makes an AES block function of a key.
+        mki: the master key identifier that each packet has to carry.
+        window: size of the replay window, a multiple of 8 and at least 64.
+    """
+
+    def __init__(
+        self, suite: Suite, key_salt: bytes, new_aes: "NewAes", mki: bytes = b"", window: int = WINDOW_SIZE
+    ) -> None:
+        super().__init__(suite, key_salt, new_aes, mki)
+        self._window = ReplayWindow(window)
+        self._ssrc = -1
+
+    def unprotect(self, packet: bytearray, size: int) -> int:
+        """Verify and decrypt ``packet[:size]`` in place.
+
+        Args:
+            packet: an SRTP packet.
+            size: of the SRTP packet.
+
+        Returns:
+            The size of the RTP packet.
+
+        Raises:
+            ParseError: not RTP.
+            SecurityError: too short, another MKI or SSRC, a wrong tag, or a packet seen before or too old. Nothing has
+                changed then.
+        """
+        mki_at = size - self.overhead_bytes
+        tag_at = size - self._tag_bytes
+        start = header_size(packet, mki_at)
+        if packet[mki_at:tag_at] != self._mki:
+            raise SecurityError("srtp mki")
+        ssrc = int.from_bytes(packet[8:12], "big")
+        if self._ssrc >= 0 and ssrc != self._ssrc:
+            raise SecurityError("srtp ssrc")
+        index = self._index(packet[2] << 8 | packet[3])
+        # Section 3.3 lists the replay check before the tag; both come before any state changes.
+        if index < 0 or not self._window.is_fresh(index):
+            raise SecurityError("srtp replay")
+        if not same(self._tag(packet, mki_at, index >> 16), packet[tag_at:size]):
+            raise SecurityError("srtp tag")
+        self._window.add(index)
+        self._ssrc = ssrc
+        self._cipher.apply(packet, start, mki_at, ssrc, index)
+        return mki_at
+
+    def _index(self, seq: int) -> int:
+        """The packet index nearest to the highest one seen (section 3.3.1, appendix A); negative before the first."""
+        highest = self._window.highest
+        if highest < 0:
+            return seq
+        index = highest - (highest & 0xFFFF) + seq
+        if index - highest > SEQ_MOD // 2:
+            return index - SEQ_MOD
+        if highest - index > SEQ_MOD // 2:
+            return index + SEQ_MOD
+        return index

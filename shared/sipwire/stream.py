@@ -1,0 +1,102 @@
+"""Framing of SIP messages on a byte stream (RFC 3261 section 18.3, RFC 5626 section 3.5.1 for keep-alives).
+
+    bytes --receive()--> [ message | PING | PONG ... ]
+
+A stream has no second chance: where the end of a message is not known for sure, the connection has to be closed.
+"""
+
+from .errors import ParseError
+from .grammar import parse_uint, unfold
+from .message import MAX_MESSAGE_BYTES
+
+__all__ = ["MAX_HEAD_BYTES", "PING", "PONG", "StreamParser"]
+
+PING = b"\r\n\r\n"  # "double-CRLF": to be answered by PONG
+PONG = b"\r\n"
+MAX_HEAD_BYTES = 16384  # start line and headers without a body; beyond it the connection is closed
+
+
+class StreamParser:
+    """Cuts a stream into messages.
+
+    Between messages a double CRLF is a ping and a lone one a pong (RFC 5626 section 4.4.1). A CRLF at the end of what
+    has come is told as a pong at once; if its second half follows, a ping is told then.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._need = 0  # size of the message whose head has been read, 0 while its head is incomplete
+        self._searched = 0
+        self._after_crlf = False
+
+    @property
+    def pending_bytes(self) -> int:
+        """How many bytes of an incomplete message are held."""
+        return len(self._buffer)
+
+    def receive(self, data: bytes) -> "list[bytes]":
+        """Take bytes; return the complete messages, `PING` and `PONG` they brought, in order.
+
+        Raises:
+            ParseError: a head beyond `MAX_HEAD_BYTES` (513), no or malformed Content-Length (400), a body too large
+                (513). Close the connection.
+        """
+        self._buffer += data
+        found = []
+        while self._buffer:
+            if not self._need:
+                if self._buffer[:2] == PONG:
+                    ping = self._after_crlf or self._buffer[2:4] == PONG
+                    found.append(PING if ping else PONG)
+                    self._drop(4 if ping and not self._after_crlf else 2)
+                    self._after_crlf = not ping
+                    continue
+                if self._buffer == b"\r":
+                    break
+                self._after_crlf = False
+                end = self._buffer.find(b"\r\n\r\n", self._searched)
+                if end < 0:
+                    if len(self._buffer) > MAX_HEAD_BYTES:
+                        raise ParseError("headers", 513, "too large")
+                    self._searched = max(0, len(self._buffer) - 3)
+                    break
+                if end > MAX_HEAD_BYTES:
+                    raise ParseError("headers", 513, "too large")
+                self._need = end + 4 + content_length(bytes(self._buffer[:end]))
+                if self._need > MAX_MESSAGE_BYTES:
+                    raise ParseError("message", 513, "too large")
+            if len(self._buffer) < self._need:
+                break
+            found.append(bytes(self._buffer[: self._need]))
+            self._drop(self._need)
+        return found
+
+    def _drop(self, size: int) -> None:
+        self._buffer = self._buffer[size:]
+        self._need = 0
+        self._searched = 0
+
+
+def content_length(head: bytes) -> int:
+    """Content-Length of a message head.
+
+    "The Content-Length header field MUST be used with stream oriented transports." (RFC 3261 section 18.3)
+
+    Raises:
+        ParseError: none, several, or no number.
+    """
+    value = None
+    lines = head.split(b"\r\n")
+    for i, line in enumerate(lines):
+        name, colon, rest = line.partition(b":")
+        if colon and i and name.rstrip().lower() in (b"content-length", b"l") and line[:1] not in (b" ", b"\t"):
+            if value is not None:
+                raise ParseError("Content-Length", 400, "second")
+            following = i + 1
+            while following < len(lines) and lines[following][:1] in (b" ", b"\t"):
+                rest += b"\r\n" + lines[following]
+                following += 1
+            value = parse_uint(unfold(rest), MAX_MESSAGE_BYTES, "Content-Length")
+    if value is None:
+        raise ParseError("Content-Length", 400, "no")
+    return value

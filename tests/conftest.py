@@ -1,0 +1,26 @@
+"""What all tests share."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+# Both Pythons complain about comparing bytes with text where `-bb` is given; processes that tests start inherit it.
+os.environ.setdefault("PYTHONWARNINGS", "error::BytesWarning")
+
+
+def micropython(bits: int | None = None) -> str:
+    """The command of a MicroPython; skips the test where there is none."""
+    from debian import UnavailableError
+    from find_micropython import find
+
+    try:
+        return find(bits)
+    except UnavailableError as error:
+        if os.environ.get("WISP_TEST_ALL"):
+            raise
+        pytest.skip(str(error))
