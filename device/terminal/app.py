@@ -11,6 +11,9 @@ import sys
 
 from cryptolib import aes
 
+from sipwire.compat import const
+from sipwire.hop import OVERHEAD_BYTES
+
 from . import phone as states
 from .board import open_board
 from .clock import Clock
@@ -24,11 +27,11 @@ from .useragent import MAX_MESSAGE_BYTES, UserAgent
 
 __all__ = ["Terminal", "main", "run"]
 
-_IDLE_MS = 1000  # how long the loop sleeps at most
-_BUTTON_MS = 50  # how often a button is looked at, and a lamp blinks
-_COLLECT_MS = 2000  # between collections of garbage: often, so that each is short and memory does not fall to pieces
-_FRAME_OVERHEAD = 25
-_AES_ECB = 1
+_IDLE_MS = const(1000)  # how long the loop sleeps at most
+_BUTTON_MS = const(50)  # how often a button is looked at, and a lamp blinks
+_COLLECT_BYTES = const(4096)  # allocated between two collections of garbage: few, so that the heap stays in one piece
+_MEASURE_MS = const(1000)  # between two looks at how much of the heap lives
+_AES_ECB = const(1)
 
 
 def new_aes(key):
@@ -58,7 +61,7 @@ class Terminal:
         self._quit_at = None
         self._peak = 0
         self._collect_at = 0
-        self._buffer = bytearray(MAX_MESSAGE_BYTES + _FRAME_OVERHEAD)
+        self._buffer = bytearray(MAX_MESSAGE_BYTES + OVERHEAD_BYTES)
         self._view = memoryview(self._buffer)
         self._link = Link(new_aes)
         for item in self._board.inputs():
@@ -100,8 +103,9 @@ class Terminal:
 
     def run(self):
         """Run until ``quit``."""
+        gc.threshold(_COLLECT_BYTES)
         gc.collect()
-        emit("started", aor=self._config.aor, heap_used=gc.mem_alloc(), heap_free=gc.mem_free())
+        emit("started", aor=self._config.aor, heap_used=gc.mem_alloc())
         self._connect()
         while self._running:
             for _ in self._poll.ipoll(self._sleep_ms()):
@@ -146,7 +150,7 @@ class Terminal:
             emit("wifi", error="lost")
             self._connect()
         if now >= self._collect_at:
-            self._collect_at = now + _COLLECT_MS
+            self._collect_at = now + _MEASURE_MS
             self._collect()
         if self._quit_at is not None and now >= self._quit_at:
             self._running = False
@@ -205,7 +209,6 @@ class Terminal:
             phone=self._phone.state,
             peer=self._phone.peer or None,
             heap_used=gc.mem_alloc(),
-            heap_free=gc.mem_free(),
             heap_peak=self._peak,
             dropped=self._link.dropped,
             malformed=self._agent.malformed,

@@ -3,27 +3,24 @@
     received --put--> [ 160 bytes = 20 ms each, silence where nothing came ] --take every 20 ms--> played
 
 What comes out of order finds its place by itself, what is lost is silence, what comes twice is put twice. When nothing
-is left to play, playing waits, so that late audio is heard later and not lost; when more than `MAX_AHEAD` has piled up,
+is left to play, playing waits, so that late audio is heard later and not lost; when more than 220 ms has piled up,
 playing skips ahead.
 """
 
 from sipwire.compat import const
 
-__all__ = ["FRAME", "MAX_AHEAD", "JitterBuffer"]
+__all__ = ["FRAME", "JitterBuffer"]
 
 FRAME = const(160)  # bytes and samples of 20 ms
 _SIZE = const(2048)  # 256 ms; a power of two, so that timestamps wrap where the ring does
 _WRAP = const(2047)
 _DELAY = const(480)  # 60 ms between the arrival of the first packet and its playing
-MAX_AHEAD = const(1760)  # 220 ms
+_MAX_AHEAD = const(1760)  # 220 ms
 _MASK = const(0xFFFFFFFF)
 
 
 class JitterBuffer:
-    """One stream's buffer, for payloads of one byte a sample.
-
-    Args:
-        silence: the byte that sounds like nothing.
+    """The buffer of one stream after the other, for payloads of one byte a sample. Call `begin` first.
 
     Attributes:
         late: packets that came after their time was played.
@@ -31,10 +28,19 @@ class JitterBuffer:
         skipped: samples left out because too much had come.
     """
 
-    def __init__(self, silence):
-        self._silence = silence
-        self._ring = bytearray(bytes([silence]) * _SIZE)
-        self._blank = bytes([silence]) * FRAME
+    def __init__(self):
+        self._ring = bytearray(_SIZE)
+        self._blank = bytearray(FRAME)
+        self.begin(0)
+
+    def begin(self, silence):
+        """Make ready for a stream.
+
+        Args:
+            silence: the byte that sounds like nothing.
+        """
+        for i in range(FRAME):
+            self._blank[i] = silence
         self._play = 0  # timestamp of the next sample to play
         self._ahead = -1  # how many samples are written from there on; -1 before the first packet
         self._fill = 0  # samples still to wait for before playing begins
@@ -51,7 +57,7 @@ class JitterBuffer:
         if offset < 0:
             self.late += 1
             return
-        if offset + size > MAX_AHEAD:
+        if offset + size > _MAX_AHEAD:
             if offset + size - self._ahead > _SIZE:
                 self._restart(timestamp)  # a pause, or a new beginning: nothing of what was written is near
                 offset = 0

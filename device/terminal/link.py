@@ -6,12 +6,13 @@ none --propose--> pending --accept--> current --accept of the next--> old, for 3
 from os import urandom
 
 from sipwire.agreement import HOP_NONCE_BYTES, client_offer
+from sipwire.compat import const
 from sipwire.errors import SecurityError
 from sipwire.hop import FRAME_MARK, MAX_SEQ, HopReceiver, HopSender, derive_keys, frame_spi
 
 __all__ = ["Link"]
 
-_OLD_MS = 30000  # WIRE section 1.4: for frames under way
+_OLD_MS = const(30000)  # WIRE section 1.4: for frames under way
 _REKEY_SEQ = MAX_SEQ - 0x100000  # long before the numbers run out
 
 

@@ -4,11 +4,13 @@
     socket -> SRTP -> RTP -> jitter buffer               whenever something has come; the socket is drained
     jitter buffer -> decode -> speaker                   every 20 ms by the clock
 
-The buffers are made once per call. A packet that fails a check is dropped and counted and changes nothing.
+The large buffers are made once, while the heap is still in one piece. A packet that fails a check is dropped and counted
+and changes nothing.
 """
 
 from os import urandom
 
+from sipwire.compat import const
 from sipwire.errors import ParseError, SecurityError
 from sipwire.g711 import Codec
 from sipwire.rtp import HEADER_BYTES, build_header, parse
@@ -16,12 +18,13 @@ from sipwire.srtp import SUITES, SrtpReceiver, SrtpSender
 
 from .jitter import FRAME, JitterBuffer
 
-__all__ = ["FRAME_MS", "Media"]
+__all__ = ["Media"]
 
-FRAME_MS = 20
-_PACKET_BYTES = 1500  # of a datagram; what is cut off fails its tag
-_MAX_BEHIND_MS = 200  # when the device slept for longer, packets are not sent in a burst but left out
-_DRAIN = 50  # packets handled before anything else gets its turn
+_FRAME_MS = const(20)
+_PACKET_BYTES = const(512)  # of a datagram: 40 ms and every header; what is cut off fails its tag
+_MAX_BEHIND_MS = const(200)  # when the device slept for longer, packets are not sent in a burst but left out
+_MAX_OVERHEAD_BYTES = const(26)  # of SRTP: a tag, and an MKI of up to 16 bytes
+_DRAIN = const(50)  # packets handled before anything else gets its turn
 
 
 class Media:
@@ -40,6 +43,12 @@ class Media:
         self._audio = audio
         self._new_aes = new_aes
         self._active = False
+        self._jitter = JitterBuffer()
+        self._in = bytearray(_PACKET_BYTES)
+        self._out = bytearray(HEADER_BYTES + FRAME + _MAX_OVERHEAD_BYTES)
+        self._frame = bytearray(FRAME)
+        self._pcm = bytearray(2 * FRAME)
+        self._codecs = {}
         self.timer_at = None
 
     def start(self, agreed, now):
@@ -52,27 +61,24 @@ class Media:
         suite = SUITES[agreed.suite]
         self._sender = SrtpSender(suite, agreed.local_key, self._new_aes, agreed.local_mki)
         self._receiver = SrtpReceiver(suite, agreed.remote_key, self._new_aes, agreed.remote_mki)
-        self._codec = Codec(agreed.payload_type)
-        self._jitter = JitterBuffer(self._codec.silence)
+        self._codec = self._codecs.get(agreed.payload_type) or Codec(agreed.payload_type)
+        self._codecs[agreed.payload_type] = self._codec
+        self._jitter.begin(self._codec.silence)
         self._target = self._resolve(agreed.address, agreed.port)
         self._talks = agreed.direction in (b"sendrecv", b"sendonly")
-        self._in = bytearray(_PACKET_BYTES)
-        self._out = bytearray(HEADER_BYTES + FRAME + self._sender.overhead_bytes)
-        self._out_view = memoryview(self._out)
-        self._frame = bytearray(FRAME)
-        self._pcm = bytearray(2 * FRAME)
+        self._out_view = memoryview(self._out)[: HEADER_BYTES + FRAME + self._sender.overhead_bytes]
         self._ssrc = int.from_bytes(urandom(4), "big")
         # RFC 3711 section 3.3.1: a start below 2^15 keeps the first wrap, and with it the ROC, from being guessed
         # wrong.
         self._seq = int.from_bytes(urandom(2), "big") >> 1
         self._timestamp = int.from_bytes(urandom(4), "big")
-        self._sent = self._received = self._rejected = self._send_errors = self._late_ticks = 0
+        self._sent = self._received = self._rejected = 0
         self._first_seq = self._last_seq = -1
         self._sending = False
         self._active = True
         self._flush()
         self._audio.start()
-        self.timer_at = now + FRAME_MS
+        self.timer_at = now + _FRAME_MS
 
     def go(self, now):
         """The peer has our keys: send."""
@@ -100,10 +106,8 @@ class Media:
             "late": self._jitter.late,
             "waited": self._jitter.waited,
             "skipped": self._jitter.skipped,
-            "send_errors": self._send_errors,
         }
-        self._sender = self._receiver = self._codec = self._jitter = None
-        self._in = self._out = self._out_view = self._frame = self._pcm = None
+        self._sender = self._receiver = self._out_view = None
         return statistics
 
     def receive(self):
@@ -153,11 +157,10 @@ class Media:
     def handle_timer(self, now):
         """Send and play the 20 ms that are due."""
         if now - self.timer_at > _MAX_BEHIND_MS:
-            self._late_ticks += 1
-            self._timestamp = (self._timestamp + (now - self.timer_at) // FRAME_MS * FRAME) & 0xFFFFFFFF
+            self._timestamp = (self._timestamp + (now - self.timer_at) // _FRAME_MS * FRAME) & 0xFFFFFFFF
             self.timer_at = now
         while self._active and now >= self.timer_at:
-            self.timer_at += FRAME_MS
+            self.timer_at += _FRAME_MS
             if self._sending and self._talks:
                 self._send()
             self._jitter.take(self._frame)
@@ -173,7 +176,7 @@ class Media:
         self._seq = (self._seq + 1) & 0xFFFF
         self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
         try:
-            self._socket.sendto(packet, self._target)
+            self._socket.sendto(self._out_view, self._target)
             self._sent += 1
         except OSError:
-            self._send_errors += 1  # no buffer, no route, nobody there: speech goes on
+            pass  # no buffer, no route, nobody there: speech goes on

@@ -10,6 +10,7 @@ Media is SRTP or there is no call. While one call lives every other INVITE is an
 
 from os import urandom
 
+from sipwire.compat import const
 from sipwire.crypto import Crypto
 from sipwire.dialog import Dialog
 from sipwire.errors import ParseError
@@ -24,17 +25,17 @@ from sipwire.uri import Uri
 from .events import emit
 from .useragent import ALLOW, token
 
-__all__ = ["ANSWERED", "CALLING", "CANCELLING", "IDLE", "RINGING", "TALKING", "Phone"]
+__all__ = ["IDLE", "RINGING", "Phone"]
 
 IDLE = "idle"
-CALLING = "calling"
-CANCELLING = "cancelling"
+_CALLING = "calling"
+_CANCELLING = "cancelling"
 RINGING = "ringing"
-ANSWERED = "answered"
-TALKING = "talking"
+_ANSWERED = "answered"
+_TALKING = "talking"
 
 _SDP = b"application/sdp"
-_RING_MS = 180000  # nobody answers for so long: 480 to a caller, CANCEL to who is called
+_RING_MS = const(180000)  # nobody answers for so long: 480 to a caller, CANCEL to who is called
 _SUITES = (b"AES_CM_128_HMAC_SHA1_80", b"AES_CM_128_HMAC_SHA1_32")  # preferred first
 _OK = "OK"
 _KNOWN = "UPDATE INFO MESSAGE REGISTER PRACK REFER NOTIFY SUBSCRIBE PUBLISH"  # known, not served: 405, else 501
@@ -91,9 +92,9 @@ class Phone:
         if self._end_at is not None and now >= self._end_at:
             if self.state == RINGING:
                 self._decline(480, "Temporarily Unavailable", "nobody answered", now)
-            elif self.state == CALLING:
+            elif self.state == _CALLING:
                 self.hang_up(now)
-            elif self.state == CANCELLING:
+            elif self.state == _CANCELLING:
                 # "If there is no final response ... in 64*T1 seconds, the client SHOULD consider the original
                 # transaction cancelled and SHOULD destroy the client transaction" (section 9.1).
                 self._agent.abandon(self._invite)
@@ -140,7 +141,7 @@ class Phone:
         request.add("CSeq", b"1 INVITE")
         self._finish(request)
         request.set_body(_SDP, self._offer.serialize())
-        self.state = CALLING
+        self.state = _CALLING
         self.peer = uri
         self._since = now
         self._end_at = now + _RING_MS
@@ -164,7 +165,7 @@ class Phone:
         response.set_body(_SDP, self._offer.serialize())
         self._ok = response
         self._dialog.confirmed = True
-        self.state = ANSWERED
+        self.state = _ANSWERED
         self._repeat_ms = T1_MS
         self._repeat_at = now + T1_MS
         self._end_at = now + 64 * T1_MS
@@ -183,13 +184,13 @@ class Phone:
         """End the call, whatever state it is in."""
         if self.state == RINGING:
             self.reject(now)
-        elif self.state == ANSWERED:
+        elif self.state == _ANSWERED:
             # "The callee's UA MUST NOT send a BYE on a confirmed dialog until it has received an ACK" (section 15).
             self._leaving = True
-        elif self.state == TALKING:
+        elif self.state == _TALKING:
             self._bye("hung up", now)
-        elif self.state == CALLING:
-            self.state = CANCELLING
+        elif self.state == _CALLING:
+            self.state = _CANCELLING
             self._end_at = now + 64 * T1_MS
             self._cancel(now)
         elif self.state == IDLE:
@@ -211,9 +212,9 @@ class Phone:
             return
         elif status < 200:
             self._can_cancel = True
-            if self.state == CANCELLING:
+            if self.state == _CANCELLING:
                 self._cancel(now)
-            elif status >= 180 and self.state == CALLING:
+            elif status >= 180 and self.state == _CALLING:
                 emit("progress", status=status)
         else:
             self._failed(status, event.reason, event.get("warning"))
@@ -237,7 +238,7 @@ class Phone:
                 self._failed(502, "unusable answer", None)
             return
         self._agent.send(fork.new_ack(1))
-        if dialog is not None or self.state != CALLING or not current:
+        if dialog is not None or self.state != _CALLING or not current:
             self._agent.request(fork.new_request("BYE"), now, _ignore)
             if current and dialog is None:
                 self._ended("cancelled", now)
@@ -254,7 +255,7 @@ class Phone:
         self._connected(now)
 
     def _failed(self, status, reason, warning):
-        cancelled = self.state == CANCELLING
+        cancelled = self.state == _CANCELLING
         self._reset()
         if cancelled:
             emit("ended", reason="cancelled")
@@ -346,6 +347,7 @@ class Phone:
                 b'399 terminal "%s"' % error.reason.encode(),
             )
             return
+        request.body = b""  # it has been read, and the request lives as long as its transaction
         self.state = RINGING
         self.peer = request.from_.uri
         self._invite = transaction
@@ -361,7 +363,7 @@ class Phone:
 
     def handle_ack(self, request, now):
         """The ACK to our 2xx: the call stands, and the peer has what it needs to hear us."""
-        if self.state != ANSWERED or not self._dialog.matches(request):
+        if self.state != _ANSWERED or not self._dialog.matches(request):
             return
         self._ok = self._repeat_at = self._end_at = None
         if self._leaving:
@@ -389,10 +391,11 @@ class Phone:
     # Both sides.
 
     def _connected(self, now):
-        self.state = TALKING
+        self.state = _TALKING
         setup_ms = now - self._since
         self._since = now
         emit("connected", peer=self.peer, setup_ms=setup_ms, suite=self._agreed.suite)
+        self._offer = self._agreed = None
 
     def _bye(self, reason, now):
         self._agent.request(self._dialog.new_request("BYE"), now, _ignore)
@@ -404,8 +407,8 @@ class Phone:
         self._ended("peer hung up", now)
 
     def _ended(self, reason, now):
-        talked_ms = now - self._since if self.state == TALKING else None
-        statistics = self._media.stop() if self.state in (ANSWERED, TALKING) else None
+        talked_ms = now - self._since if self.state == _TALKING else None
+        statistics = self._media.stop() if self.state in (_ANSWERED, _TALKING) else None
         self._reset()
         emit("ended", reason=reason, talked_ms=talked_ms, media=statistics)
 

@@ -11,6 +11,7 @@ Contact or Expires than it asked for. It answers one challenge per REGISTER and 
 from os import urandom
 
 from sipwire.agreement import best, hop_spi, parse_mechanisms
+from sipwire.compat import const
 from sipwire.digest import authenticate, choose
 from sipwire.errors import ParseError, SecurityError
 from sipwire.grammar import get_param, parse_params, split_list
@@ -21,18 +22,18 @@ from sipwire.transaction import TIMEOUT
 from .events import emit
 from .useragent import token
 
-__all__ = ["ASKING", "PROVING", "REGISTERED", "WAITING", "Registration"]
+__all__ = ["Registration"]
 
-WAITING = "waiting"
-ASKING = "asking"
-PROVING = "proving"
-REGISTERED = "registered"
+_WAITING = "waiting"
+_ASKING = "asking"
+_PROVING = "proving"
+_REGISTERED = "registered"
 
-_BACKOFF_MS = 1000  # after the first failure; doubled up to the limit, and spread by up to a half
-_MAX_BACKOFF_MS = 60000
-_MISSED_KEEPALIVES = 3  # unanswered ones in a row until the neighbour counts as lost
-_MAX_EXPIRES_S = 86400
-_MAX_RETRY_S = 3600
+_BACKOFF_MS = const(1000)  # after the first failure; doubled up to the limit, and spread by up to a half
+_MAX_BACKOFF_MS = const(60000)
+_MISSED_KEEPALIVES = const(3)  # unanswered ones in a row until the neighbour counts as lost
+_MAX_EXPIRES_S = const(86400)
+_MAX_RETRY_S = const(3600)
 
 
 class Registration:
@@ -55,7 +56,7 @@ class Registration:
         self._agent = agent
         self._link = link
         self.contact = contact
-        self.state = WAITING
+        self.state = _WAITING
         self.date = None
         self._call_id = token()
         self._tag = token(4)
@@ -80,7 +81,7 @@ class Registration:
         """Register, refresh or send a keep-alive when it is due."""
         if self._at is not None and now >= self._at:
             self._at = None
-            if self.state == REGISTERED and not self._link.wants_rekey:
+            if self.state == _REGISTERED and not self._link.wants_rekey:
                 self._send(self._request(self._expires_s), now, False)
             else:
                 self._ask(now)
@@ -104,12 +105,12 @@ class Registration:
 
     def unregister(self, now):
         """Take the binding back."""
-        if self.state == REGISTERED:
+        if self.state == _REGISTERED:
             self._stop()
             self._send(self._request(0), now, False)
 
     def _stop(self):
-        self.state = WAITING
+        self.state = _WAITING
         self._at = self._beat_at = None
         self._missed = 0
 
@@ -138,8 +139,8 @@ class Registration:
 
     def _ask(self, now):
         """Step 1; in a frame where an agreement is to be replaced."""
-        self._framed = self.state == REGISTERED
-        self.state = ASKING
+        self._framed = self.state == _REGISTERED
+        self.state = _ASKING
         self._credentials = None
         self._link.propose()
         self._send(self._secured(), now, not self._framed)
@@ -175,7 +176,7 @@ class Registration:
         self._credentials = credentials
         request.add("Authorization", credentials.serialize())
         request.add("Security-Verify", servers[0])
-        self.state = PROVING
+        self.state = _PROVING
         self._send(request, now, not self._framed)
 
     def _answered(self, event, how, now):
@@ -189,15 +190,15 @@ class Registration:
 
     def _final(self, response, how, now):
         status = response.status
-        if self.state == WAITING:
+        if self.state == _WAITING:
             return  # the answer to taking the binding back, or one that comes too late
-        if status == 200 and self.state != ASKING:
+        if status == 200 and self.state != _ASKING:
             self._registered(response, how, now)
-        elif status == 401 and self.state == ASKING:
+        elif status == 401 and self.state == _ASKING:
             self._prove(response, now)
-        elif status == 401 and self.state == PROVING and not self._stale and self._is_stale(response):
+        elif status == 401 and self.state == _PROVING and not self._stale and self._is_stale(response):
             self._stale = True  # once: a nonce that is too old again and again is somebody's game
-            self.state = REGISTERED if self._framed else WAITING
+            self.state = _REGISTERED if self._framed else _WAITING
             self._ask(now)
         elif status == 423 and response.uint("min-expires", _MAX_EXPIRES_S):
             self._expires_s = max(self._expires_s, response.uint("min-expires", _MAX_EXPIRES_S))
@@ -215,7 +216,7 @@ class Registration:
         return challenge is not None and challenge.stale
 
     def _registered(self, response, how, now):
-        if self.state == PROVING:
+        if self.state == _PROVING:
             if how != "pending":
                 raise SecurityError("200 without a frame")
             proof = get_param(parse_params(split_list(response.get("authentication-info") or b"", b",")), "rspauth")
@@ -229,12 +230,12 @@ class Registration:
             if granted is not None and 0 < granted < self._expires_s:
                 self._expires_s = granted
             raise SecurityError("Contact or Expires differ")
-        if self.state == PROVING:
+        if self.state == _PROVING:
             self._link.accept(now)
             self._beat_at = now + 1000 * self._config.keepalive_s
             emit("registered", aor=self._config.aor, expires_s=granted)
         self.date = response.get("date")
-        self.state = REGISTERED
+        self.state = _REGISTERED
         self._failures = 0
         self._stale = False
         # Refresh in the second half of the life of the registration, at a time of our own.

@@ -11,6 +11,7 @@ that went out plain.
 from binascii import hexlify
 from os import urandom
 
+from sipwire.compat import const
 from sipwire.errors import ParseError
 from sipwire.message import Request, parse
 from sipwire.transaction import (
@@ -27,8 +28,8 @@ from sipwire.transaction import (
 __all__ = ["ALLOW", "UserAgent", "token"]
 
 ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS"
-MAX_MESSAGE_BYTES = 4096  # a terminal has not the memory for more; else 513
-_MAX_SERVERS = 8  # requests from others that are remembered at once; a further one gets 503
+MAX_MESSAGE_BYTES = 3072  # a terminal has not the memory for more; else its frame is dropped
+_MAX_SERVERS = const(8)  # requests from others that are remembered at once; a further one gets 503
 
 
 def token(size=8):
@@ -85,6 +86,9 @@ class UserAgent:
             request.insert("Via", b"SIP/2.0/UDP %s;branch=%s;rport" % (self.address, MAGIC_COOKIE + token()))
         kind = InviteClient if request.method == "INVITE" else NonInviteClient
         transaction = kind(request, False, now)
+        # The transaction has what it sends; of the request only the headers are needed from here on.
+        request.compact()
+        request.body = b""
         self._clients[transaction.key] = (transaction, callback, plain)
         self._flush(transaction, plain)
         return transaction
@@ -172,8 +176,6 @@ class UserAgent:
 
     def _receive(self, data, how, now):
         try:
-            if len(data) > MAX_MESSAGE_BYTES:
-                raise ParseError("message", 513, "too large")
             message = parse(data)
             if isinstance(message, Request):
                 if how != "frame":
@@ -220,6 +222,7 @@ class UserAgent:
             self._emit(response.serialize(), False)
             return
         self._servers[transaction.key] = transaction
+        request.compact()
         if request.method == "CANCEL":
             invite = self._servers.get(server_key(request, "INVITE"))
             if invite is None:

@@ -11,6 +11,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sipwire.editing import remove, remove_first
 from sipwire.message import Request, Response
 from sipwire.transaction import T1_MS, TIMEOUT, cancel_for
 
@@ -117,9 +118,9 @@ class Fork:
         if isinstance(event, Response):
             if branch.domain:
                 self._heard(branch.domain)
-            event.remove_first("via")
+            remove_first(event, "via")
             for key in _NEVER_FORWARDED:
-                event.remove(key)
+                remove(event, key)
             if event.get("via") is not None:
                 self._response(branch, event)
         elif event == TIMEOUT:

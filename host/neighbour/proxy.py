@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from sipwire.editing import remove, tokens
 from sipwire.errors import ParseError
 from sipwire.headers import Address, Via
 from sipwire.message import Request
@@ -202,7 +203,7 @@ class Proxy:
         """RFC 3261 section 16.3."""
         if request.uint("max-forwards", 255) == 0:
             raise RefusedError(483, "Too Many Hops")
-        unknown = [name for name in request.tokens("proxy-require") if name not in _OPTIONS_SUPPORTED]
+        unknown = [name for name in tokens(request, "proxy-require") if name not in _OPTIONS_SUPPORTED]
         if unknown:
             raise RefusedError(420, "Bad Extension", ("Unsupported", b", ".join(unknown)))
 
@@ -237,12 +238,12 @@ class Proxy:
         limit = request.uint("max-forwards", 255)
         request.set("Max-Forwards", b"%d" % (_MAX_FORWARDS if limit is None else limit - 1))
         for key in _NEVER_FORWARDED:
-            request.remove(key)
+            remove(request, key)
         for key in ("require", "proxy-require"):
-            if b"sec-agree" in request.tokens(key):
+            if b"sec-agree" in tokens(request, key):
                 # It was for us (RFC 3329 section 2.3.1).
-                rest = [name for name in request.tokens(key) if name != b"sec-agree"]
-                request.remove(key)
+                rest = [name for name in tokens(request, key) if name != b"sec-agree"]
+                remove(request, key)
                 if rest:
                     request.add(key.title(), b", ".join(rest))
         mine = b'realm="' + self._domain.encode() + b'"'

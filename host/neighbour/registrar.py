@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sipwire.digest import Credentials
+from sipwire.editing import tokens
 from sipwire.errors import ParseError
 from sipwire.headers import Address
 from sipwire.uri import Uri
@@ -84,12 +85,12 @@ class Registrar:
         user = user_of(to)
         if to.host.lower().decode("latin-1") != self._domain or user is None:
             raise RefusedError(404, "Not Found")
-        required = [name for name in request.tokens("require") if name != b"sec-agree"]
+        required = [name for name in tokens(request, "require") if name != b"sec-agree"]
         if required:
             raise RefusedError(420, "Bad Extension", ("Unsupported", b", ".join(required)))
         if isinstance(flow, HopFlow):
             await self._from_terminal(server, flow, user)
-        elif request.get("security-client") is not None or b"sec-agree" in request.tokens("require"):
+        elif request.get("security-client") is not None or b"sec-agree" in tokens(request, "require"):
             await self._agree(server, user)
         else:
             await self._from_phone(server, user)

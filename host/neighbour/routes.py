@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, select
 
+from sipwire.editing import remove, remove_first
 from sipwire.headers import Address
 from sipwire.uri import Uri
 
@@ -92,7 +93,7 @@ class Routes:
             routes = request.values("route")
             if routes:
                 request.uri = Address.parse(routes[-1]).uri
-                request.remove("route")
+                remove(request, "route")
                 for route in routes[:-1]:
                     request.add("Route", route)
         while request.get("route") is not None:
@@ -100,7 +101,7 @@ class Routes:
             if not self.is_ours(route_uri):
                 break
             known = self._is_known(route_uri, request) or known
-            request.remove_first("route")
+            remove_first(request, "route")
         return known
 
     def _is_known(self, uri: Uri, request: "Request") -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from sipwire.editing import set_via, set_via_param
 from sipwire.errors import ParseError, StateError
 from sipwire.message import Request, Response, parse
 from sipwire.transaction import (
@@ -358,10 +359,10 @@ def _note_source(request: Request, flow: Flow) -> None:
     host, port = flow.peer
     wants_port = via.param("rport") is not None
     if via.host.decode("latin-1").strip("[]").lower() != host or wants_port:
-        via.set_param("received", host.encode())
+        set_via_param(via, b"received", host.encode())
         if wants_port:
-            via.set_param("rport", b"%d" % port)
-        request.set_via(via)
+            set_via_param(via, b"rport", b"%d" % port)
+        set_via(request, via)
 
 
 def _way_back(request: Request, flow: Flow) -> Flow:

@@ -6,7 +6,7 @@ The one mechanism of ours is ``wisp-hop`` (WIRE section 1.1). Values are compare
 sent.
 """
 
-from .compat import b64decode, b64encode
+from .compat import b64decode, b64encode, const
 from .errors import ParseError
 from .grammar import get_param, is_token, parse_params, parse_uint, split_list
 
@@ -29,7 +29,7 @@ HOP_NONCE_BYTES = 16
 _NAME = b"wisp-hop"
 _ALG = b"hmac-sha-256-128"
 _EALG = b"aes-ctr-128"
-_MAX_SPI = 0xFFFFFFFF
+_MAX_SPI = const(0xFFFFFFFF)
 
 
 class Mechanism:

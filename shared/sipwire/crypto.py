@@ -4,17 +4,17 @@ crypto:<tag> <crypto-suite> <key-params> [<session-params>]
 key-params = "inline:" <key||salt> ["|" lifetime] ["|" MKI ":" length] *(";" ...)
 """
 
-from .compat import b64decode, b64encode
+from .compat import b64decode, b64encode, const
 from .errors import ParseError
 from .grammar import parse_uint
 
 __all__ = ["Crypto", "KeyParam"]
 
-_MAX_LINE_BYTES = 1024  # of one attribute; far above any real one
-_MAX_LIFETIME = 1 << 48  # packets, RFC 3711 section 9.2
-_MAX_MKI_BYTES = 128
-_MAX_KDR = 24
-_UNKNOWN = "unknown"
+_MAX_LINE_BYTES = const(1024)  # of one attribute; far above any real one
+_MAX_LIFETIME = const(1 << 48)  # packets, RFC 3711 section 9.2
+_MAX_MKI_BYTES = const(128)
+_MAX_KDR = const(24)
+_MIN_WSH = const(64)
 
 # Bytes of master key and salt.
 _SUITES = {
@@ -29,7 +29,7 @@ _SUITES = {
     b"AEAD_AES_256_GCM": 44,
 }
 _FLAGS = (b"UNENCRYPTED_SRTP", b"UNENCRYPTED_SRTCP", b"UNAUTHENTICATED_SRTP")
-_VALUES = (b"KDR", b"FEC_ORDER", b"FEC_KEY", b"WSH")
+_FEC = (b"FEC_ORDER", b"FEC_KEY")
 
 
 class KeyParam:
@@ -50,26 +50,20 @@ class KeyParam:
     def parse(cls, value: bytes, size: int) -> "KeyParam":
         """Read one key parameter whose key and salt have ``size`` bytes."""
         method, _, info = value.partition(b":")
-        if method.lower() != b"inline":
-            raise ParseError("key method", 400, _UNKNOWN)
         fields = info.split(b"|")
-        key_salt = b64decode(fields[0])
-        if len(key_salt) != size:
-            raise ParseError("SRTP key")
-        param = cls(key_salt)
-        rest = fields[1:]
-        if rest and b":" not in rest[0]:
-            param.lifetime = _lifetime(rest[0])
-            rest = rest[1:]
-        if rest:
-            number, _, length = rest[0].partition(b":")
-            count = _number(length, _MAX_MKI_BYTES, "MKI")
-            mki = _number(number, (1 << 63) - 1, "MKI")
-            if count < 8 and mki >> 8 * count:
-                raise ParseError("MKI")
+        param = cls(b64decode(fields.pop(0)))
+        if method.lower() != b"inline" or len(param.key_salt) != size:
+            raise ParseError("crypto")
+        if fields and b":" not in fields[0]:
+            param.lifetime = _number(fields.pop(0))
+        if fields:
+            number, _, length = fields.pop(0).partition(b":")
+            count = _number(length)
+            mki = _number(number)
+            if count > _MAX_MKI_BYTES or b"2^" in number + length or mki >> 8 * count:
+                raise ParseError("crypto")
             param.mki = mki.to_bytes(count, "big")
-            rest = rest[1:]
-        if rest:
+        if fields:
             raise ParseError("crypto")
         return param
 
@@ -122,16 +116,16 @@ class Crypto:
         tag = parse_uint(words[0], 999999999, "crypto")
         suite = words[1].upper()
         if suite not in _SUITES:
-            raise ParseError("suite", 400, _UNKNOWN)
+            raise ParseError("suite", 400, "unknown")
         keys = [KeyParam.parse(param, _SUITES[suite]) for param in words[2].split(b";")]
         seen = []
         for key in keys:
             # Section 6.1: with several keys all have an MKI, of the same length and different values.
             if len(keys) > 1 and (not key.mki or key.mki in seen or len(key.mki) != len(keys[0].mki)):
-                raise ParseError("MKI")
+                raise ParseError("crypto")
             seen.append(key.mki)
         for param in words[3:]:
-            _check_param(param.upper())
+            _is_plain(param)
         return cls(tag, suite, keys, words[3:])
 
     def serialize(self) -> bytes:
@@ -142,36 +136,28 @@ class Crypto:
     @property
     def is_plain(self) -> bool:
         """Whether it asks for its suite with one key and nothing else: no unencrypted streams, no FEC, no KDR."""
-        if len(self.keys) != 1:
-            return False
-        for param in self.params:
-            name, _, value = param.upper().partition(b"=")
-            if param[:1] != b"-" and name != b"WSH" and not (name == b"KDR" and value == b"0"):
-                return False
-        return True
+        return len(self.keys) == 1 and False not in [_is_plain(param) for param in self.params]
 
 
-def _number(value: bytes, limit: int, what: str) -> int:
-    """A decimal number from 1 to ``limit`` without leading zeros."""
-    if value[:1] == b"0":
-        raise ParseError(what)
-    return parse_uint(value, limit, what)
-
-
-def _lifetime(value: bytes) -> int:
+def _number(value: bytes) -> int:
+    """``2^n`` or a decimal number without leading zeros, from 1 to 2^48."""
     if value[:2] == b"2^":
-        lifetime: int = 1 << parse_uint(value[2:], 48, "lifetime")
-        return lifetime
-    return _number(value, _MAX_LIFETIME, "lifetime")
+        power: int = 1 << parse_uint(value[2:], 48, "crypto")
+        return power
+    if value[:1] == b"0":
+        raise ParseError("crypto")
+    return parse_uint(value, _MAX_LIFETIME, "crypto")
 
 
-def _check_param(param: bytes) -> None:
-    name, equal, value = param.partition(b"=")
-    if param[:1] == b"-" or (name in _FLAGS and not equal):
-        return
-    if name not in _VALUES or not value:
-        raise ParseError("parameter", 400, _UNKNOWN)
+def _is_plain(param: bytes) -> bool:
+    """Whether a session parameter leaves everything as it is; raises where it is unknown or malformed."""
+    name, equal, value = param.upper().partition(b"=")
+    if param[:1] == b"-":
+        return True
     if name == b"KDR":
-        parse_uint(value, _MAX_KDR, "KDR")
-    elif name == b"WSH" and parse_uint(value, 0x7FFFFFFF, "WSH") < 64:
-        raise ParseError("WSH")
+        return parse_uint(value, _MAX_KDR, "crypto") == 0
+    if name == b"WSH" and parse_uint(value, 0x7FFFFFFF, "crypto") >= _MIN_WSH:
+        return True
+    if (name in _FLAGS and not equal) or (name in _FEC and value):
+        return False
+    raise ParseError("crypto", 400, "unknown")

@@ -147,16 +147,6 @@ class Dialog:
             self.target = contact_of(request)
         return True
 
-    def confirm(self, response: Response) -> None:
-        """Take the 2xx that confirms an early dialog of ours: the route set is recomputed, the target refreshed."""
-        routes = response.values("record-route")
-        routes.reverse()
-        self.route_set = routes
-        self.target = contact_of(response)
-        self.remote = response.get("to") or b""
-        self.remote_tag = response.to.tag
-        self.confirmed = True
-
 
 def contact_of(message: "Request | Response") -> bytes:
     """The URI of a message's one Contact, which has to be a SIP or SIPS URI (section 8.1.1.8).

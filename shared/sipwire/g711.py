@@ -5,9 +5,8 @@ Linear samples are 16 bits, signed, little-endian, as WAV files and I2S have the
 
 from .compat import alaw_encode, decode, ulaw_encode
 
-__all__ = ["PCMA", "PCMU", "RATE_HZ", "Codec"]
+__all__ = ["PCMA", "PCMU", "Codec"]
 
-RATE_HZ = 8000
 PCMU = 0  # the static payload types of RFC 3551
 PCMA = 8
 

@@ -6,6 +6,7 @@ generic-param  =  token [ EQUAL gen-value ]
 gen-value      =  token / host / quoted-string
 """
 
+from .compat import const
 from .errors import ParseError
 
 __all__ = [
@@ -32,10 +33,12 @@ _ALPHANUM = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _TOKEN = _ALPHANUM + b"-.!%*_+`'~"
 _HOST = _ALPHANUM + b"-."
 _IPV6 = b"0123456789abcdefABCDEF:."
-_QUOTE = 0x22
-_BACKSLASH = 0x5C
-_LESS = 0x3C
-_MAX_DIGITS = 20  # leading zeros are allowed ("Max-Forwards: 0068", RFC 4475 section 3.1.1.1), endless ones are not
+_QUOTE = const(0x22)
+_BACKSLASH = const(0x5C)
+_LESS = const(0x3C)
+_MAX_DIGITS = const(
+    20
+)  # leading zeros are allowed ("Max-Forwards: 0068", RFC 4475 section 3.1.1.1), endless ones are not
 
 
 def is_token(value: bytes) -> bool:

@@ -4,6 +4,7 @@ Each class has ``parse(value)`` and ``serialize()``, inverse up to white space; 
 lists of (name, value) pairs in wire order, and unknown ones are kept.
 """
 
+from .compat import const
 from .errors import ParseError
 from .grammar import (
     WSP,
@@ -43,7 +44,7 @@ _COMPACT = {
     "u": "allow-events",
     "x": "session-expires",
 }
-_MAX_CSEQ = 0x7FFFFFFF  # RFC 3261 section 8.1.1.5: "MUST be less than 2**31"; else 400
+_MAX_CSEQ = const(0x7FFFFFFF)  # RFC 3261 section 8.1.1.5: "MUST be less than 2**31"; else 400
 
 
 def header_key(name: str) -> str:
@@ -178,15 +179,6 @@ class Via:
     def param(self, name: str) -> "bytes | None":
         """A parameter's value by lower-case name; b"" where it has none, None where it is absent."""
         return get_param(self.params, name)
-
-    def set_param(self, name: str, value: "bytes | None") -> None:
-        """Set a parameter in its place, or append it."""
-        wanted = name.encode()
-        for i, (key, _) in enumerate(self.params):
-            if key.lower() == wanted:
-                self.params[i] = (key, value)
-                return
-        self.params.append((wanted, value))
 
 
 class CSeq:

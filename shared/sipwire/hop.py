@@ -10,7 +10,7 @@ first; a frame that fails it changes nothing.
 from hashlib import sha256
 
 from .aes_cm import CounterMode
-from .compat import a2b_hex
+from .compat import a2b_hex, const
 from .errors import SecurityError, StateError
 from .kdf import Hmac, hkdf_expand, hkdf_extract, same
 from .replay import ReplayWindow
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 
 FRAME_MARK = 0xE1  # can start neither a SIP message, nor RTP/RTCP, STUN or DTLS
 MAX_SEQ = 0x7FFFFFFF  # the terminal re-registers before
-_HEADER_BYTES = 9
-_TAG_BYTES = 16
+_HEADER_BYTES = const(9)
+_TAG_BYTES = const(16)
 OVERHEAD_BYTES = _HEADER_BYTES + _TAG_BYTES
+_CALL_BLOCKS = const(8)  # encrypted per call: a terminal has several of these ciphers, each with buffers of that size
 
 
 class HopKeys:
@@ -102,7 +103,7 @@ class HopSender:
     def __init__(self, spi: int, keys: HopKeys, new_aes: "NewAes", seq: int = 0) -> None:
         self.spi = spi
         self.seq = seq
-        self._cipher = CounterMode(new_aes(keys.key), keys.salt)
+        self._cipher = CounterMode(new_aes(keys.key), keys.salt, _CALL_BLOCKS)
         self._mac = Hmac(keys.auth)
 
     def seal(self, message: bytes) -> bytes:
@@ -136,7 +137,7 @@ class HopReceiver:
     def __init__(self, spi: int, keys: HopKeys, new_aes: "NewAes", highest: int = 0) -> None:
         self.spi = spi
         self.window = ReplayWindow(64, highest)
-        self._cipher = CounterMode(new_aes(keys.key), keys.salt)
+        self._cipher = CounterMode(new_aes(keys.key), keys.salt, _CALL_BLOCKS)
         self._mac = Hmac(keys.auth)
 
     def open(self, frame: bytes) -> bytes:

@@ -2,14 +2,16 @@
 
 from hashlib import sha256
 
-__all__ = ["Hmac", "hkdf_expand", "hkdf_extract", "hmac_sha256", "same"]
+from .compat import const
+
+__all__ = ["Hmac", "hkdf_expand", "hkdf_extract", "same"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_BLOCK_BYTES = 64  # of MD5, SHA-1 and SHA-256 alike
+_BLOCK_BYTES = const(64)  # of MD5, SHA-1 and SHA-256 alike
 
 
 class Hmac:
@@ -39,11 +41,6 @@ class Hmac:
         outer.update(inner.digest())
         mac: bytes = outer.digest()
         return mac
-
-
-def hmac_sha256(key: bytes, data: bytes) -> bytes:
-    """HMAC-SHA-256, 32 bytes."""
-    return Hmac(key).digest(data)
 
 
 def hkdf_extract(salt: bytes, ikm: bytes) -> bytes:

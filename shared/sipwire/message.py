@@ -7,6 +7,7 @@ touched is sent on byte for byte. ``parse`` splits the lines and checks what eve
 8.1.1); the rest is read when it is asked for. Headers are addressed by key: the long name in lower case.
 """
 
+from .compat import const
 from .errors import ParseError
 from .grammar import WSP, is_token, parse_uint, split_list, unfold
 from .headers import Address, CSeq, Via, header_key
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE_BYTES = 65535  # the largest UDP payload and then some; more on a stream is 513 Message Too Large
 MAX_HEADERS = 128  # a message through 40 proxies has fewer; more is 400, before they cost memory
-_MAX_FORWARDS = 255  # RFC 3261 section 20.22
+_MAX_FORWARDS = const(255)  # RFC 3261 section 20.22
 _VERSION = b"SIP/2.0"
 _MISSING = "no"
+_TOO_LARGE = "too large"
 
 # Headers that may stand only once; a second one is a way to be read differently by two elements.
 _SINGLE = (
@@ -89,10 +91,6 @@ class Message:
                 raise ParseError("list")
         return elements
 
-    def tokens(self, key: str) -> "list[bytes]":
-        """The elements under ``key`` in lower case, empty ones left out: Require, Supported, Allow and their like."""
-        return [token.lower() for value in self.get_all(key) for token in split_list(value, b",") if token]
-
     def addresses(self, key: str) -> "list[Address]":
         """The elements under ``key`` as addresses: Contact, Route, Record-Route, Path."""
         return [Address.parse(value) for value in self.values(key)]
@@ -125,28 +123,15 @@ class Message:
                 return
         self.fields.append((key, name.encode() + b": " + value))
 
-    def remove(self, key: str) -> None:
-        """Remove every header line under ``key``."""
-        self._read.pop(key, None)
-        self.fields = [field for field in self.fields if field[0] != key]
-
-    def remove_first(self, key: str) -> None:
-        """Remove the first element under ``key``, on a line of its own or at the head of a list (Via, Route)."""
-        self._read.pop(key, None)
-        for i, (name, line) in enumerate(self.fields):
-            if name == key:
-                rest = split_list(_value(line), b",")[1:]
-                if rest:
-                    self.fields[i] = (name, line[: line.find(b":") + 1] + b" " + b", ".join(rest))
-                else:
-                    del self.fields[i]
-                return
-
     def set_body(self, content_type: bytes, body: bytes) -> None:
         """Set the body with its Content-Type and Content-Length."""
         self.body = body
         self.set("Content-Type", content_type)
         self.set("Content-Length", b"%d" % len(body))
+
+    def compact(self) -> None:
+        """Forget the values read so far: they are read again when they are asked for, and a message may live long."""
+        self._read = {}
 
     def serialize(self) -> bytes:
         """The message as bytes: unchanged lines just as they came."""
@@ -167,7 +152,7 @@ class Message:
 
     @property
     def via(self) -> Via:
-        """The topmost Via. After changing it, call `set_via`."""
+        """The topmost Via. After changing it, call `editing.set_via`."""
         value = self._read.get("via")
         if value is None:
             for key, line in self.fields:
@@ -180,15 +165,6 @@ class Message:
                 raise ParseError("via", 400, _MISSING)
         via: Via = value
         return via
-
-    def set_via(self, via: Via) -> None:
-        """Write the topmost Via anew, the others untouched."""
-        for i, (key, line) in enumerate(self.fields):
-            if key == "via":
-                rest = split_list(_value(line), b",")[1:]
-                self.fields[i] = (key, line[: line.find(b":") + 1] + b" " + b", ".join([via.serialize()] + rest))
-                self._read[key] = via
-                return
 
     @property
     def from_(self) -> Address:
@@ -338,7 +314,7 @@ def _fields(head: bytes) -> "list[tuple[str, bytes]]":
             raise ParseError("header")
         fields.append((header_key(name.decode()), line))
         if len(fields) > MAX_HEADERS:
-            raise ParseError("headers", 400, "too many")
+            raise ParseError("headers", 400, _TOO_LARGE)
     return fields
 
 
@@ -356,9 +332,9 @@ def parse(data: bytes) -> "Request | Response":
         start += 2
     end = data.find(b"\r\n\r\n", start)
     if len(data) > MAX_MESSAGE_BYTES:
-        raise ParseError("message", 513, "too large")
+        raise ParseError("message", 513, _TOO_LARGE)
     if end < 0:
-        raise ParseError("headers", 400, "unfinished")
+        raise ParseError("headers", 400, _MISSING)
     head = data[start:end]
     bare = head.count(b"\r\n")
     if head.count(b"\n") != bare or head.count(b"\r") != bare:
@@ -393,7 +369,7 @@ def parse(data: bytes) -> "Request | Response":
             length = message.uint("content-length", MAX_MESSAGE_BYTES)
             if length is not None:
                 if length > len(message.body):
-                    raise ParseError("content-length", 400, "too large")
+                    raise ParseError("content-length", 400, _TOO_LARGE)
                 message.body = message.body[:length]
         except ParseError as error:
             failure = error

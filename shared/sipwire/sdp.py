@@ -119,9 +119,9 @@ class Session:
                 if letter == b"c":
                     words = value.split(b" ")
                     if len(words) != 3 or words[0] != b"IN" or words[1] not in (b"IP4", b"IP6"):
-                        raise ParseError("SDP c=")
+                        raise ParseError("SDP")
                     return words[2]
-        raise ParseError("SDP c=", 400, "no")
+        raise ParseError("SDP", 400, "no")
 
     def direction(self, media: Media) -> bytes:
         """``sendrecv``, ``sendonly``, ``recvonly`` or ``inactive``, as the sender of this description sees it."""
@@ -145,9 +145,9 @@ def _attributes(lines: "Lines", name: bytes) -> "list[bytes]":
 def _parse_media(value: bytes) -> Media:
     words = value.split(b" ")
     if len(words) < 4 or b"" in words:
-        raise ParseError("SDP m=")
+        raise ParseError("SDP")
     number, slash, count = words[1].partition(b"/")
-    media = Media(words[0], parse_uint(number, 65535, "SDP m="), words[2], words[3:])
+    media = Media(words[0], parse_uint(number, 65535, "SDP"), words[2], words[3:])
     media.ports = slash + count
     return media
 
@@ -178,18 +178,10 @@ class Agreed:
         self.direction = direction
 
 
-def _description(address: bytes, session_id: int, version: int) -> Session:
-    family = b"IP6" if b":" in address else b"IP4"
-    return Session(
-        [
-            (b"v", b"0"),
-            (b"o", b"- %s %s IN %s %s" % (str(session_id).encode(), str(version).encode(), family, address)),
-            (b"s", b"-"),
-            (b"c", b"IN %s %s" % (family, address)),
-            (b"t", b"0 0"),
-        ],
-        [],
-    )
+def _description(address: bytes, session_id: int) -> Session:
+    where = b"IN %s %s" % (b"IP6" if b":" in address else b"IP4", address)
+    number = str(session_id).encode()
+    return Session.parse(b"v=0\r\no=- %s 1 %s\r\ns=-\r\nc=%s\r\nt=0 0\r\n" % (number, where, where))
 
 
 def _audio(port: int, payload_types: "list[int]", cryptos: "list[Crypto]") -> Media:
@@ -214,7 +206,7 @@ def make_offer(
         payload_types: 0 (PCMU) and 8 (PCMA), preferred first.
         cryptos: our keys, one suite each, preferred first, with tags of their own.
     """
-    offer = _description(address, session_id, 1)
+    offer = _description(address, session_id)
     offer.media.append(_audio(port, payload_types, cryptos))
     return offer
 
@@ -263,7 +255,7 @@ def make_answer(
     Raises:
         ParseError: no stream can be taken (488); the reason says why.
     """
-    answer = _description(address, session_id, 1)
+    answer = _description(address, session_id)
     agreed = None
     why = "audio"
     for media in offer.media:
@@ -318,4 +310,4 @@ def accept_answer(offer: Session, answer: Session) -> Agreed:
     for local in mine.cryptos():
         if local.tag == cryptos[0].tag and local.suite == cryptos[0].suite:
             return Agreed(answer.address(media), media.port, codec, local, cryptos[0], _mirror(answer.direction(media)))
-    raise ParseError("crypto", 400, "unoffered")
+    raise ParseError("crypto", 400, "unknown")

@@ -9,6 +9,7 @@ before it decrypts or changes any state; what fails is dropped and counted by th
 from hashlib import sha1
 
 from .aes_cm import CounterMode
+from .compat import const
 from .errors import SecurityError, StateError
 from .kdf import Hmac, same
 from .replay import WINDOW_SIZE, ReplayWindow
@@ -20,11 +21,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .aes_cm import NewAes
 
-_LABEL_RTP = 0  # section 4.3.2: the labels of encryption, authentication and salt
-_AUTH_KEY_BYTES = 20
-_SALT_BYTES = 14
-_FRAME_BLOCKS = 10  # 160 bytes: 20 ms of G.711
-_MAX_ROC = 0xFFFFFFFF  # section 9.2: 2^48 packets under one key
+_LABEL_RTP = const(0)  # section 4.3.2: the labels of encryption, authentication and salt
+_AUTH_KEY_BYTES = const(20)
+_SALT_BYTES = const(14)
+_FRAME_BLOCKS = const(10)  # 160 bytes: 20 ms of G.711
+_MAX_ROC = const(0xFFFFFFFF)  # section 9.2: 2^48 packets under one key
 
 
 class Suite:

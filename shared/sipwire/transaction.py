@@ -37,7 +37,6 @@ __all__ = [
     "PROCEEDING",
     "T1_MS",
     "T2_MS",
-    "T4_MS",
     "TERMINATED",
     "TIMEOUT",
     "TRANSPORT_ERROR",
@@ -57,6 +56,7 @@ __all__ = [
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TypeAlias
 
     Event: TypeAlias = Request | Response | str
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 MAGIC_COOKIE = b"z9hG4bK"
 T1_MS = const(500)  # RFC 3261 section 17.1.1.1: estimate of the round-trip time
 T2_MS = const(4000)  # largest interval of non-INVITE requests and INVITE responses
-T4_MS = const(5000)  # longest time a message stays in the network
+_T4_MS = const(5000)  # longest time a message stays in the network
 _TRYING_AFTER_MS = const(200)  # section 17.2.1: 100 unless the user answers before
 
 CALLING = "calling"
@@ -147,11 +147,15 @@ class Transaction:
 
     Attributes:
         request: that request.
+        key: what its messages have in common, see `client_key` and `server_key`.
         state: one of the state names above.
     """
 
+    _key_of: "Callable[[Request], bytes]"
+
     def __init__(self, request: Request, reliable: bool, now: int) -> None:
         self.request = request
+        self.key = self._key_of(request)
         self.state = TRYING
         self._reliable = reliable
         self._outgoing: "list[bytes]" = []
@@ -159,6 +163,7 @@ class Transaction:
         self._repeat_at: "int | None" = None
         self._repeat_ms = 0
         self._end_at: "int | None" = None
+        self._wire = b""  # what is sent again
 
     @property
     def timer_at(self) -> "int | None":
@@ -194,7 +199,11 @@ class Transaction:
             self._repeated(now)
 
     def _enter(self, state: str, now: int, end_ms: "int | None") -> None:
-        """Go to ``state``, for ``end_ms`` at the most; 0 passes through it at once, None stays."""
+        """Go to ``state``, for ``end_ms`` at the most; 0 passes through it at once, None stays.
+
+        What a state repeats is set after entering it: nothing is kept that will not be sent again.
+        """
+        self._wire = b""
         self.state = TERMINATED if end_ms == 0 else state
         self._repeat_at = None
         self._end_at = now + end_ms if end_ms else None
@@ -217,6 +226,8 @@ class Transaction:
 class ClientTransaction(Transaction):
     """A client machine: made with its request, which is the first thing to send."""
 
+    _key_of = staticmethod(client_key)
+
     def __init__(self, request: Request, reliable: bool, now: int) -> None:
         super().__init__(request, reliable, now)
         self._wire = request.serialize()
@@ -224,11 +235,6 @@ class ClientTransaction(Transaction):
         self._end_at = now + 64 * T1_MS  # Timer B or F
         if not reliable:
             self._repeat(now, T1_MS)  # Timer A or E
-
-    @property
-    def key(self) -> bytes:
-        """See `client_key`."""
-        return client_key(self.request)
 
     def receive(self, response: Response, now: int) -> None:
         """Take a response whose `client_key` is this transaction's."""
@@ -247,7 +253,6 @@ class InviteClient(ClientTransaction):
     def __init__(self, request: Request, reliable: bool, now: int) -> None:
         super().__init__(request, reliable, now)
         self.state = CALLING
-        self._ack = b""
 
     def receive(self, response: Response, now: int) -> None:
         """Take a response: 1xx and 2xx go to the user, the first final one of 3xx to 6xx too; those are ACKed here."""
@@ -258,14 +263,14 @@ class InviteClient(ClientTransaction):
             elif status < 300:
                 self._enter(ACCEPTED, now, 64 * T1_MS)  # Timer M
             else:
-                self._ack = ack_for(self.request, response).serialize()
-                self._outgoing.append(self._ack)
                 self._enter(COMPLETED, now, 0 if self._reliable else 64 * T1_MS)  # Timer D
+                self._wire = ack_for(self.request, response).serialize()
+                self._outgoing.append(self._wire)
             self._events.append(response)
         elif self.state == ACCEPTED and 200 <= status < 300:
             self._events.append(response)
         elif self.state == COMPLETED and status >= 300:
-            self._outgoing.append(self._ack)
+            self._outgoing.append(self._wire)
 
     def _repeated(self, now: int) -> None:
         self._outgoing.append(self._wire)
@@ -284,7 +289,7 @@ class NonInviteClient(ClientTransaction):
             if not self._reliable:
                 self._repeat(now, T2_MS)
         else:
-            self._enter(COMPLETED, now, 0 if self._reliable else T4_MS)  # Timer K
+            self._enter(COMPLETED, now, 0 if self._reliable else _T4_MS)  # Timer K
         self._events.append(response)
 
     def _repeated(self, now: int) -> None:
@@ -295,16 +300,12 @@ class NonInviteClient(ClientTransaction):
 class ServerTransaction(Transaction):
     """A server machine: made with the request it received, which its user has already got."""
 
+    _key_of = staticmethod(server_key)
+
     def __init__(self, request: Request, reliable: bool, now: int) -> None:
         super().__init__(request, reliable, now)
-        self._wire = b""
         #: Status of the last response sent, 0 before the first.
         self.status = 0
-
-    @property
-    def key(self) -> bytes:
-        """See `server_key`."""
-        return server_key(self.request)
 
     def receive(self, request: Request, now: int) -> None:
         """Take a retransmission, or the ACK, whose `server_key` is this transaction's."""
@@ -340,7 +341,7 @@ class InviteServer(ServerTransaction):
         """Take a retransmitted INVITE, or the ACK: one to a 2xx goes to the user."""
         if request.method == "ACK":
             if self.state == COMPLETED:
-                self._enter(CONFIRMED, now, 0 if self._reliable else T4_MS)  # Timer I
+                self._enter(CONFIRMED, now, 0 if self._reliable else _T4_MS)  # Timer I
             elif self.state == ACCEPTED:
                 self._events.append(request)
         elif self.state in (PROCEEDING, COMPLETED):
@@ -361,6 +362,8 @@ class InviteServer(ServerTransaction):
         elif self.state != ACCEPTED or not 200 <= status < 300:
             raise StateError(self.state)
         self._send(response)
+        if self.state == ACCEPTED:
+            self._wire = b""
 
     def _repeated(self, now: int) -> None:
         if self.state == PROCEEDING:

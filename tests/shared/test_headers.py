@@ -1,5 +1,6 @@
 import unittest
 
+from sipwire.editing import set_via_param
 from sipwire.errors import ParseError
 from sipwire.headers import Address, CSeq, Via, header_key
 
@@ -87,8 +88,8 @@ class ViaTest(unittest.TestCase):
     def test_params(self):
         via = Via.parse(b"SIP/2.0/UDP a;RPort;branch=b")
         self.assertEqual(via.param("rport"), b"")
-        via.set_param("rport", b"5060")
-        via.set_param("received", b"192.0.2.1")
+        set_via_param(via, b"rport", b"5060")
+        set_via_param(via, b"received", b"192.0.2.1")
         self.assertEqual(via.serialize(), b"SIP/2.0/UDP a;RPort=5060;branch=b;received=192.0.2.1")
         self.assertEqual(via.branch, b"b")
         self.assertEqual(via.sent_by, b"a")

