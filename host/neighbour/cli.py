@@ -27,7 +27,7 @@ from .transport.flow import Listener
 if TYPE_CHECKING:
     from .store.accounts import Account
 
-__all__ = ["main"]
+__all__ = ["main", "run_command"]
 
 _Result = TypeVar("_Result")
 _CONFIG_NAME = "wisp.toml"
@@ -345,6 +345,17 @@ async def _serve(config: Config) -> bool:
     await stopping.wait()
     await neighbour.stop()
     return True
+
+
+def run_command(*arguments: str) -> None:
+    """Run a command in this process.
+
+    Raises:
+        SystemExit: it failed, with its exit status; what it had to say is on standard error.
+    """
+    status = _app(arguments, standalone_mode=False)
+    if status:
+        raise SystemExit(status)
 
 
 def main() -> None:

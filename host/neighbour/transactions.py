@@ -326,10 +326,10 @@ class Transactions:
 
     def send(self, data: bytes, flow: Flow) -> None:
         """Send bytes on a flow, counted and traced."""
-        flow.send(data)
-        self._sent[flow.protection].inc()
         if self._trace:
             self._log_line(">", parse(data), flow)
+        flow.send(data)
+        self._sent[flow.protection].inc()
 
     def forget(self, shell: _Shell) -> None:
         """A transaction is over."""

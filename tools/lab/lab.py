@@ -1,0 +1,174 @@
+"""A lab: a folder with domains in it, each with a configuration, certificates and terminals, on loopback addresses of its own.
+
+    lab/ca/                     the authority both domains trust
+    lab/a.example/wisp.toml     a neighbour
+    lab/a.example/alice.json    a terminal, with alice.events and alice.commands beside it when it runs
+"""
+
+import contextlib
+import io
+import json
+import random
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+from neighbour.cli import run_command
+
+from .processes import LabError, Neighbour, Process, Terminal
+
+__all__ = ["Lab"]
+
+_TRIES = 50
+_PORTS = (5060, 5061)
+
+
+def _is_free(address: str) -> bool:
+    """Whether nobody uses the SIP ports of a loopback address."""
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        for port in _PORTS:
+            with socket.socket(socket.AF_INET, kind) as sock:
+                try:
+                    sock.bind((address, port))
+                except OSError:
+                    return False
+    return True
+
+
+def _quietly(*arguments: str) -> None:
+    """A ``wisp`` command, without its good news."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        run_command(*arguments)
+
+
+class Lab:
+    """Makes, starts and stops everything in a folder.
+
+    Args:
+        folder: the lab's; made if it is not there.
+        micropython: the interpreter of terminals, or "" where there will be none.
+        code: the terminal's code, see `processes.Terminal`.
+    """
+
+    def __init__(self, folder: Path, micropython: str = "", code: str = "") -> None:
+        self.folder = folder
+        self.micropython = micropython
+        self.code = code
+        self.processes: list[Process] = []
+        self._addresses = self._address_block()
+        self._used = 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @staticmethod
+    def _address_block() -> str:
+        """Three bytes of a loopback network that nobody uses, so that labs can run beside each other."""
+        for _ in range(_TRIES):
+            block = f"127.{random.randint(16, 254)}.{random.randint(0, 255)}"
+            if _is_free(f"{block}.1"):
+                return block
+        raise LabError("no free loopback address found")
+
+    def next_address(self) -> str:
+        """An address that nobody in this lab has yet."""
+        self._used += 1
+        return f"{self._addresses}.{self._used}"
+
+    def make_authority(self) -> Path:
+        """The authority that all domains of the lab trust."""
+        ca = self.folder / "ca"
+        if not ca.exists():
+            _quietly("ca", "init", str(ca), "--name", "Lab")
+        return ca
+
+    def make_domains(self, *domains: str) -> dict[str, str]:
+        """Make domains that know each other's addresses.
+
+        Args:
+            domains: their names.
+
+        Returns:
+            The address of each.
+        """
+        ca = self.make_authority()
+        addresses = {domain: self.next_address() for domain in domains}
+        for domain in domains:
+            peers = [f"--peer={other}={addresses[other]}:5061" for other in domains if other != domain]
+            _quietly(
+                "init", str(self.folder / domain), "--domain", domain, "--address", addresses[domain], "--ca", str(ca), *peers
+            )
+            self.change(domain, '# level = "info"', 'level = "debug"')
+            self.change(domain, '# format = "auto"', 'format = "json"')
+            self.change(domain, "# enabled = true ", "enabled = false ")
+        return addresses
+
+    def configuration(self, domain: str) -> Path:
+        """The configuration of a domain."""
+        return self.folder / domain / "wisp.toml"
+
+    def change(self, domain: str, old: str, new: str) -> None:
+        """Change a line of a domain's configuration."""
+        path = self.configuration(domain)
+        text = path.read_text()
+        if old not in text:
+            raise LabError(f"{path}: has no {old!r}")
+        path.write_text(text.replace(old, new))
+
+    def make_terminal(self, domain: str, user: str, **settings: Any) -> Path:
+        """Make a terminal account with its configuration; returns that file.
+
+        Args:
+            domain: where.
+            user: who.
+            settings: more keys of its configuration; "microphone" and "speaker" go to its board.
+        """
+        path = self.folder / domain / f"{user}.json"
+        _quietly("account", "add", user, "--config", str(self.configuration(domain)), "--terminal", str(path))
+        values = json.loads(path.read_text())
+        board = {"address": self.next_address()}
+        for key in ("microphone", "speaker"):
+            if key in settings:
+                board[key] = str(settings.pop(key))
+        values.update(board=board, **settings)
+        path.write_text(json.dumps(values, indent=2))
+        return path
+
+    def start_neighbour(self, domain: str) -> Neighbour:
+        """Start a domain's neighbour and wait until it serves."""
+        neighbour = Neighbour(self.folder / domain, domain)
+        self.processes.append(neighbour)
+        neighbour.wait_ready()
+        return neighbour
+
+    def start_terminal(self, configuration: Path, heap: str = "112K") -> Terminal:
+        """Start a terminal."""
+        terminal = Terminal(configuration, self.micropython, self.code, heap)
+        self.processes.append(terminal)
+        return terminal
+
+    def stop(self) -> None:
+        """Stop everything that was started."""
+        for process in reversed(self.processes):
+            process.stop()
+        self.processes.clear()
+
+    def remove(self) -> None:
+        """Stop everything and delete the folder."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> "Lab":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self.stop()
+
+    def write_stop_script(self) -> Path:
+        """A script that stops what runs and deletes the lab."""
+        script = self.folder / "stop"
+        pids = " ".join(str(process.pid) for process in self.processes)
+        script.write_text(f'#!/bin/sh\nkill {pids} 2>/dev/null\nsleep 1\nrm -rf "{self.folder}"\n')
+        script.chmod(0o755)
+        return script
+
