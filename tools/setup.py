@@ -53,15 +53,18 @@ def _wanted(extras: set[str]) -> str:
     return f"{pyproject} {sys.version_info.major}.{sys.version_info.minor} {','.join(sorted(extras))}\n"
 
 
-def _installed_extras() -> "set[str] | None":
-    """The extras an up-to-date environment has, or None where there is none."""
+def _present() -> "tuple[set[str], bool] | None":
+    """The extras that a working environment of this Python has, and whether it is up to date; None for none."""
     try:
         stamp = _STAMP.read_text()
         subprocess.run([str(_VENV / "bin" / "python"), "-c", ""], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     extras = set(filter(None, stamp.rstrip("\n").rpartition(" ")[2].split(",")))
-    return extras if stamp == _wanted(extras) else None
+    wanted = _wanted(extras)
+    if stamp.split(" ")[1:2] != wanted.split(" ")[1:2]:
+        return None
+    return extras, stamp == wanted
 
 
 def main(extras: set[str]) -> int:
@@ -72,12 +75,13 @@ def main(extras: set[str]) -> int:
             file=sys.stderr,
         )
         return 1
-    present = _installed_extras()
-    if present is not None and extras <= present:
-        return 0
+    present = _present()
+    if present is not None:
+        if present[1] and extras <= present[0]:
+            return 0
+        # What is there stays: somebody who ran the tests keeps the tools for them when the demo sets up again.
+        extras = extras | present[0]
     started = time.monotonic()
-    # What is there stays: somebody who ran the tests keeps the tools for them when the demo sets up again.
-    extras = extras | (present or set())
     name = ",".join(sorted(extras))
     print(f"  setting up .venv{f' with {name}' if name else ''} (once) ...", flush=True)
     try:
