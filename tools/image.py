@@ -3,12 +3,12 @@
 
     tools/image.py DIR        terminal/ and sipwire/ as .mpy files, ready for a device's file system or MICROPYPATH
 
-Code loaded from a file system lies in the heap, and there names, constants and tables weigh twice as much as bytecode. So
-everything that `terminal.app` imports is *linked* into its one module: every module-level name is resolved here and not on
-the device, equal constants are kept once, numbers are put in their places, and names that nothing outside can see become
-short ones, the same few again and again. What the code does is left alone. DIR.names says what is what, to read a traceback
-by. The board modules, which are picked at run time, and the native helper stay files of their own. `tests/test_image.py`
-shows what the linker has to get right.
+Code loaded from a file system lies in the heap, and there names, constants and tables weigh twice as much as bytecode.
+So everything that `terminal.app` imports is *linked* into its one module: every module-level name is resolved here and
+not on the device, equal constants are kept once, numbers are put in their places, and names that nothing outside can
+see become short ones, the same few again and again. What the code does is left alone. DIR.names says what is what, to
+read a traceback by. The board modules, which are picked at run time, and the native helper stay files of their own.
+`tests/test_image.py` shows what the linker has to get right.
 """
 
 import argparse
@@ -153,9 +153,9 @@ def _mark_constants(body: list[ast.stmt]) -> set[str]:
         target, value = statement.targets[0], statement.value
         if isinstance(value, ast.Constant) and type(value.value) is int:
             value = statement.value = ast.Call(ast.Name("const", ast.Load()), [value], [])
-        if isinstance(target, ast.Name) and isinstance(value, ast.Call):
-            if isinstance(value.func, ast.Name) and value.func.id == "const":
-                found.add(target.id)
+        function = value.func if isinstance(value, ast.Call) else None
+        if isinstance(target, ast.Name) and isinstance(function, ast.Name) and function.id == "const":
+            found.add(target.id)
     return found
 
 
@@ -253,9 +253,7 @@ def _exists(module: str) -> bool:
 class _Rename(ast.NodeTransformer):
     """Gives every name of one module its name in the image."""
 
-    def __init__(
-        self, module: _Module, names: dict[tuple[str, str], str], pool: list[str], keywords: set[str]
-    ) -> None:
+    def __init__(self, module: _Module, names: dict[tuple[str, str], str], pool: list[str], keywords: set[str]) -> None:
         self._keywords = keywords  # argument names that some call uses
         self._arguments: list[dict[str, str]] = []
         self._module = module
@@ -319,10 +317,12 @@ class _Rename(ast.NodeTransformer):
                 statement.value = self.visit(statement.value)
                 for target in statement.targets:
                     if not isinstance(target, ast.Name):
-                        raise LinkError(f"{self._module.name}: line {statement.lineno}: plain names only in a class body")
+                        raise LinkError(
+                            f"{self._module.name}: line {statement.lineno}: plain names only in a class body"
+                        )
                     target.id = self._attribute(target.id)
             elif isinstance(statement, ast.FunctionDef):
-                statement = self._function(statement)
+                self._function(statement)
                 statement.name = self._attribute(statement.name)
             elif not isinstance(statement, ast.Pass):
                 raise LinkError(f"{self._module.name}: line {statement.lineno}: not understood in a class body")
@@ -385,7 +385,7 @@ class _Rename(ast.NodeTransformer):
         self._arguments.pop()
         return node
 
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension  # noqa: N815
 
 
 def link(entry: str = _ENTRY, kept: tuple[str, ...] = _KEPT) -> tuple[str, dict[str, str]]:

@@ -4,8 +4,8 @@
     socket -> SRTP -> RTP -> jitter buffer               whenever something has come; the socket is drained
     jitter buffer -> decode -> speaker                   every 20 ms by the clock
 
-The large buffers are made once, while the heap is still in one piece. A packet that fails a check is dropped and counted
-and changes nothing.
+The large buffers are made once, while the heap is still in one piece. A packet that fails a check is dropped and
+counted and changes nothing.
 """
 
 from os import urandom

@@ -1,7 +1,6 @@
-"""What `wisp check` looks at beyond the configuration's grammar: files, certificates, and settings that do not go
-together.
-"""
+"""What `wisp check` looks at beyond the configuration's grammar: files, certificates, and what does not go together."""
 
+import ipaddress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -44,12 +43,11 @@ def check(config: "Config") -> tuple[list[str], list[str]]:
         warnings.append("listen: no udp, so that no terminal can register")
     if "tls" not in kinds:
         warnings.append("listen: no tls, so that no other domain can call")
-    for listener in config.listen:
-        if listener.address in ("0.0.0.0", "::") and listener.advertise is None and listener.transport != "tls":  # noqa: S104
-            warnings.append(
-                f"listen: {listener.transport} on all interfaces without `advertise`: "
-                f"phones will be told to find us as {config.domain}"
-            )
+    warnings += [
+        f"listen: {one.transport} on all interfaces without `advertise`: phones are told to find us as {config.domain}"
+        for one in config.listen
+        if ipaddress.ip_address(one.address).is_unspecified and one.advertise is None and one.transport != "tls"
+    ]
     if config.auth.md5:
         warnings.append("auth.md5: accounts made with --md5 may use MD5, which is broken")
     if not config.resolver.enabled and not config.peer:

@@ -86,7 +86,7 @@ def _table(said: dict[str, Any], alice: Terminal, bob: Terminal) -> tuple[Table,
     expected = int(_SECONDS * 50)
     heard = [sound.compare(alice.microphone, bob.speaker), sound.compare(bob.microphone, alice.speaker)]
     heard.reverse()  # by who heard
-    row("registered", ["for %d s" % one["expires_s"] for one in said["registered"]], True)
+    row("registered", [f"for {one['expires_s']} s" for one in said["registered"]], True)
     row("call set up in", [f"{one['setup_ms']} ms" for one in said["connected"]], True)
     row("keys", [one["suite"].removeprefix("AES_CM_") for one in said["connected"]], True)
     row("packets sent", [str(one) for one in sent], min(sent) >= expected)
@@ -97,10 +97,7 @@ def _table(said: dict[str, Any], alice: Terminal, bob: Terminal) -> tuple[Table,
     row("SRTP rejected", [str(one) for one in rejected], max(rejected) == 0)
     row(
         "audio heard = audio sent",
-        [
-            f"{one.equal} of {one.frames} frames" + (f", {one.inserted} waited" if one.inserted else "")
-            for one in heard
-        ],
+        [f"{one.equal} of {one.frames} frames" + (f", {one.inserted} waited" if one.inserted else "") for one in heard],
         all(one.is_equal for one in heard),
     )
     peaks = [one["heap_peak"] for one in said["status"]]

@@ -1,8 +1,8 @@
-"""A lab: a folder with domains in it, each with a configuration, certificates and terminals, on loopback addresses of its own.
+"""A lab: a folder with domains in it, each with a configuration, certificates and terminals, on loopback addresses.
 
-    lab/ca/                     the authority both domains trust
-    lab/a.example/wisp.toml     a neighbour
-    lab/a.example/alice.json    a terminal, with alice.events and alice.commands beside it when it runs
+lab/ca/                     the authority both domains trust
+lab/a.example/wisp.toml     a neighbour
+lab/a.example/alice.json    a terminal, with alice.events and alice.commands beside it when it runs
 """
 
 import contextlib
@@ -95,7 +95,15 @@ class Lab:
         for domain in domains:
             peers = [f"--peer={other}={addresses[other]}:5061" for other in domains if other != domain]
             _quietly(
-                "init", str(self.folder / domain), "--domain", domain, "--address", addresses[domain], "--ca", str(ca), *peers
+                "init",
+                str(self.folder / domain),
+                "--domain",
+                domain,
+                "--address",
+                addresses[domain],
+                "--ca",
+                str(ca),
+                *peers,
             )
             self.change(domain, '# level = "info"', 'level = "debug"')
             self.change(domain, '# format = "auto"', 'format = "json"')
@@ -171,4 +179,3 @@ class Lab:
         script.write_text(f'#!/bin/sh\nkill {pids} 2>/dev/null\nsleep 1\nrm -rf "{self.folder}"\n')
         script.chmod(0o755)
         return script
-

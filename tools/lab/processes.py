@@ -1,7 +1,7 @@
 """The processes of a lab: neighbours and emulated terminals, with their output in files.
 
-A process is started in a session of its own and stopped by its own process id. What it says goes to a file, so that it can
-outlive who started it; a terminal's commands come through a named pipe.
+A process is started in a session of its own and stopped by its own process id. What it says goes to a file, so that it
+can outlive who started it; a terminal's commands come through a named pipe.
 """
 
 import contextlib
@@ -11,9 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["LabError", "Neighbour", "Process", "Terminal"]
 
@@ -124,7 +126,9 @@ class Process:
             return line.get("event") == event and all(line.get(key) == value for key, value in fields.items())
 
         wanted = ", ".join([event, *(f"{key}={value}" for key, value in fields.items())])
-        return self.wait_until(lambda: next((line for line in self.lines[since:] if matches(line)), None), wanted, timeout_s)
+        return self.wait_until(
+            lambda: next((line for line in self.lines[since:] if matches(line)), None), wanted, timeout_s
+        )
 
     def wait_until(self, find: "Callable[[], Any]", wanted: str, timeout_s: float = 10.0) -> Any:
         """Wait until ``find()`` finds something in ``lines``; returns that."""
@@ -136,7 +140,9 @@ class Process:
             if found:
                 return found
             if not running:
-                raise LabError(f"{self.name} ended with status {self.exit_status}, before: {wanted}\n{self.last_words()}")
+                raise LabError(
+                    f"{self.name} ended with status {self.exit_status}, before: {wanted}\n{self.last_words()}"
+                )
             if time.monotonic() > end:
                 raise LabError(f"{self.name}: not within {timeout_s:g} s: {wanted}\n{self.last_words()}")
             time.sleep(_POLL_S)
