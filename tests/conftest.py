@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+#: The terminal runs on MicroPython only; test_micropython.py runs its tests there.
+collect_ignore = ["device"]
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 

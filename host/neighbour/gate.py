@@ -108,43 +108,33 @@ class Gate:
         if not ours:
             raise self._refuse("stranger", "requests of other domains come over mutual TLS")
         user = user_of(uri)
-        account = await self.account(user)
+        account = self._accounts.by_user(user or "")
         if account is not None and account.is_terminal:
             # "A request from a terminal account that is not in a frame ... gets 494", sent once.
             raise self._hops.wants_other()
-        await self.authenticate(request, account, "proxy-authorization")
+        await self.authenticate(request, user, "proxy-authorization")
         return Sender(PHONE, user or "")
 
     def _refuse(self, reason: str, text: str) -> RefusedError:
         self._metrics.refused.labels(reason).inc()
         return RefusedError(403, "Forbidden", ("Warning", f'399 {self._domain} "{text}"'.encode()))
 
-    async def account(self, user: str | None) -> "Account | None":
-        """The account of a user, read anew where it is not known."""
-        if user is None:
-            return None
-        account = self._accounts.by_user(user)
-        if account is None:
-            await self._accounts.refresh()
-            account = self._accounts.by_user(user)
-        return account
-
-    async def authenticate(self, request: "Request", account: "Account | None", header: str) -> Credentials:
+    async def authenticate(self, request: "Request", user: str | None, header: str) -> "tuple[Account, Credentials]":
         """Check the digest credentials of a phone.
 
         Args:
             request: the request.
-            account: whose credentials they have to be; None for a user that does not exist, who is challenged all the
-                same.
+            user: whose credentials they have to be. One that does not exist is challenged all the same.
             header: ``authorization`` (401) or ``proxy-authorization`` (407).
 
         Returns:
-            The credentials.
+            The account and the credentials.
 
         Raises:
             RefusedError: a challenge.
             ParseError: malformed credentials.
         """
+        account = self._accounts.by_user(user or "")
         found = None
         for value in request.get_all(header):
             if value[:6].lower() != b"digest":
@@ -156,26 +146,26 @@ class Gate:
             raise self._challenge(account, header)
         if self._nonces.check(_PURPOSE, found.nonce) != FRESH:
             raise self._challenge(account, header, stale=True)
-        if not self._is_valid(found, request, account):
-            # The secret may have been changed a moment ago.
+        if account is None or not self._is_valid(found, request, account):
+            # The account may have been made or changed a moment ago.
             await self._accounts.refresh()
-            account = None if account is None else self._accounts.by_user(account.user)
-            if not self._is_valid(found, request, account):
+            account = self._accounts.by_user(user or "")
+            if account is None or not self._is_valid(found, request, account):
                 self._metrics.auth.labels("failed").inc()
                 raise self._challenge(account, header)
         if not self._nonces.use(found.nonce, int(found.nc, 16)):
             self._metrics.auth.labels("replayed").inc()
             raise self._challenge(account, header, stale=True)
         self._metrics.auth.labels("ok").inc()
-        return found
+        return account, found
 
     def _algorithm(self, account: "Account | None") -> bytes:
         if account is not None and account.algorithm == MD5 and self._md5:
             return MD5
         return SHA256
 
-    def _is_valid(self, credentials: Credentials, request: "Request", account: "Account | None") -> bool:
-        if account is None or account.is_terminal:
+    def _is_valid(self, credentials: Credentials, request: "Request", account: "Account") -> bool:
+        if account.is_terminal:
             return False
         algorithm = self._algorithm(account)
         secret = account.secret(algorithm)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sipwire.message import Request
 
     from .metrics import Metrics
-    from .store.accounts import Account
+    from .store.accounts import Accounts
     from .store.database import Statement, Store
     from .transport.udp import UdpTransport
 
@@ -127,11 +127,13 @@ class Hops:
         store: an open store.
         realm: the digest realm, our domain.
         nonces: makes and checks nonces.
+        accounts: who is who.
         metrics: counts.
     """
 
-    def __init__(self, store: "Store", realm: str, nonces: Nonces, metrics: "Metrics") -> None:
+    def __init__(self, store: "Store", realm: str, nonces: Nonces, accounts: "Accounts", metrics: "Metrics") -> None:
         self._store = store
+        self._accounts = accounts
         self._realm = realm
         self._nonces = nonces
         self._metrics = metrics
@@ -308,12 +310,12 @@ class Hops:
         hop_nonce(mechanism)
         return values[0]
 
-    def prove(self, request: "Request", account: "Account | None") -> Proof:
+    async def prove(self, request: "Request", user: str) -> Proof:
         """Check a step 3 (WIRE section 1.1, step 4).
 
         Args:
             request: the REGISTER, with Authorization.
-            account: whose it claims to be.
+            user: whose it claims to be.
 
         Raises:
             ParseError: malformed.
@@ -323,22 +325,14 @@ class Hops:
         credentials = parse_credentials(request.get("authorization") or b"")
         if self._nonces.check(_PURPOSE, credentials.nonce) != FRESH:
             raise self.challenge(stale=True)
-        secret = None if account is None or not account.is_terminal else account.secret(SHA256)
-        try:
-            if (
-                account is None
-                or secret is None
-                or credentials.username != account.auth_user.encode()
-                or credentials.realm != self._realm.encode()
-                or credentials.algorithm.upper() != SHA256
-                or credentials.qop != b"auth-int"
-                or credentials.uri != request.uri
-            ):
-                raise SecurityError("digest")
-            verify(credentials, secret, "REGISTER", request.body)
-        except SecurityError:
-            self._metrics.auth.labels("failed").inc()
-            raise self.challenge() from None
+        secret = self._valid_secret(credentials, request, user)
+        if secret is None:
+            # The account may have been made or changed a moment ago.
+            await self._accounts.refresh()
+            secret = self._valid_secret(credentials, request, user)
+            if secret is None:
+                self._metrics.auth.labels("failed").inc()
+                raise self.challenge()
         server_value = server_offer(self._nonces.spi(credentials.nonce))
         if request.get_all("security-verify") != [server_value]:
             # "If they differ, 494 and nothing is registered": somebody on the way weakened our offer.
@@ -359,7 +353,27 @@ class Hops:
             offer,
             server_value,
         )
-        return Proof(account.user, credentials, secret, spi, hop_spi(mechanism), to_neighbour, to_terminal)
+        return Proof(user, credentials, secret, spi, hop_spi(mechanism), to_neighbour, to_terminal)
+
+    def _valid_secret(self, credentials: Credentials, request: "Request", user: str) -> bytes | None:
+        """HA1 of a terminal, where credentials are made with it; None otherwise."""
+        account = self._accounts.by_user(user)
+        secret = None if account is None or not account.is_terminal else account.secret(SHA256)
+        if (
+            account is None
+            or secret is None
+            or credentials.username != account.auth_user.encode()
+            or credentials.realm != self._realm.encode()
+            or credentials.algorithm.upper() != SHA256
+            or credentials.qop != b"auth-int"
+            or credentials.uri != request.uri
+        ):
+            return None
+        try:
+            verify(credentials, secret, "REGISTER", request.body)
+        except SecurityError:
+            return None
+        return secret
 
     def prepare(
         self, proof: Proof, expires_s: int, address: tuple[str, int], transport: "UdpTransport"

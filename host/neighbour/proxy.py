@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .metrics import Metrics
     from .registrar import Registrar
     from .routes import Routes
+    from .store.accounts import Accounts
     from .transactions import Server, Transactions
     from .transport.udp import UdpTransport
 
@@ -43,6 +44,7 @@ __all__ = ["Proxy"]
 
 _log = structlog.get_logger("proxy")
 _MAX_FORWARDS = 70
+_CHALLENGES = (401, 407, 494)
 _DIALOG_METHODS = {"INVITE", "SUBSCRIBE", "REFER"}
 _OPTIONS_SUPPORTED = {b"sec-agree"}
 _ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER"
@@ -58,6 +60,7 @@ class Proxy:
         gate: says who sends.
         registrar: answers REGISTER.
         location: where users are.
+        accounts: who is who.
         hops: flows to terminals.
         routes: our place in route sets.
         trunks: connections to other domains.
@@ -71,6 +74,7 @@ class Proxy:
         gate: Gate,
         registrar: "Registrar",
         location: "Location",
+        accounts: "Accounts",
         hops: "Hops",
         routes: "Routes",
         trunks: Trunks,
@@ -82,6 +86,7 @@ class Proxy:
         self._gate = gate
         self._registrar = registrar
         self._location = location
+        self._accounts = accounts
         self._hops = hops
         self._routes = routes
         self._trunks = trunks
@@ -152,7 +157,8 @@ class Proxy:
             else:
                 await self._proxy(server, self._forks[server.key])
         except RefusedError as refusal:
-            server.reject(refusal.status, refusal.reason, *refusal.headers)
+            answer = server.challenge if refusal.status in _CHALLENGES else server.reject
+            answer(refusal.status, refusal.reason, *refusal.headers)
             status = refusal.status
         except ParseError as error:
             server.reject(error.status, error.reason)
@@ -258,7 +264,7 @@ class Proxy:
             next_hop = Address.parse(request.values("route")[0]).parsed_uri()
             await self._to_domain(fork, request, next_hop, sender, loop_hash)
         elif self._routes.is_ours(uri):
-            await self._to_user(fork, request, uri, loop_hash)
+            self._to_user(fork, request, uri, loop_hash)
         else:
             binding = None
             if request.to.tag:
@@ -269,12 +275,11 @@ class Proxy:
             else:
                 await self._to_domain(fork, request, uri, sender, loop_hash)
 
-    async def _to_user(self, fork: Fork, request: Request, uri: Uri, loop_hash: bytes) -> None:
+    def _to_user(self, fork: Fork, request: Request, uri: Uri, loop_hash: bytes) -> None:
         user = user_of(uri)
         bindings = [] if user is None else self._location.of(user)
         if not bindings:
-            account = await self._gate.account(user)
-            if account is None:
+            if user is None or self._accounts.by_user(user) is None:
                 raise RefusedError(404, "Not Found")
             raise RefusedError(480, "Temporarily Unavailable")
         self._to_bindings(fork, request, bindings, loop_hash)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from .config import RegistrarConfig
     from .hop import Hops
+    from .store.accounts import Accounts
     from .store.database import Statement
     from .transactions import Server
 
@@ -61,14 +62,24 @@ class Registrar:
         gate: knows phones.
         hops: knows terminals.
         location: where bindings are kept.
+        accounts: who is who.
     """
 
-    def __init__(self, domain: str, config: "RegistrarConfig", gate: Gate, hops: "Hops", location: Location) -> None:
+    def __init__(
+        self,
+        domain: str,
+        config: "RegistrarConfig",
+        gate: Gate,
+        hops: "Hops",
+        location: Location,
+        accounts: "Accounts",
+    ) -> None:
         self._domain = domain
         self._config = config
         self._gate = gate
         self._hops = hops
         self._location = location
+        self._accounts = accounts
 
     async def handle(self, server: "Server") -> None:
         """Answer a REGISTER; what was answered 200 is in the store.
@@ -105,15 +116,14 @@ class Registrar:
         self._hops.check_offer(request)
         if request.get("authorization") is None:
             raise self._hops.challenge()
-        account = await self._gate.account(user)
-        await self._establish(server, flow, self._hops.prove(request, account), None)
+        await self._establish(server, flow, await self._hops.prove(request, user), None)
 
     async def _from_terminal(self, server: "Server", flow: HopFlow, user: str) -> None:
         """A REGISTER in a frame: a refresh, or the wish for new keys (WIRE section 1.4)."""
         request = server.request
         if user != flow.user or _user_of_from(request) != flow.user:
             raise RefusedError(403, "Forbidden")
-        account = await self._gate.account(user)
+        account = self._accounts.by_user(user)
         if account is None or not account.is_terminal:
             raise RefusedError(403, "Forbidden")  # removed while the agreement lived
         if request.get("security-client") is not None:
@@ -123,7 +133,7 @@ class Registrar:
             transport = flow.agreement.transport
             assert transport is not None
             way = UdpFlow(transport, flow.peer)
-            await self._establish(server, way, self._hops.prove(request, account), flow.agreement)
+            await self._establish(server, way, await self._hops.prove(request, user), flow.agreement)
             return
         changes = self._changes(request, user, flow, flow.agreement.spi)
         also: tuple[Statement, ...] = ()
@@ -165,11 +175,10 @@ class Registrar:
 
     async def _from_phone(self, server: "Server", user: str) -> None:
         request, flow = server.request, server.flow
-        account = await self._gate.account(user)
+        account = self._accounts.by_user(user)
         if account is not None and account.is_terminal:
             raise self._hops.wants_other()
-        credentials = await self._gate.authenticate(request, account, "authorization")
-        assert account is not None
+        account, credentials = await self._gate.authenticate(request, user, "authorization")
         changes = self._changes(request, user, flow, None)
         await self._location.change(changes.put, changes.remove)
         response = self._ok(request, user, changes)

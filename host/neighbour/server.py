@@ -89,9 +89,9 @@ class Neighbour:
     async def _wire(self, client_tls: ssl.SSLContext) -> None:
         config, metrics, store = self._config, self.metrics, self._store
         self._accounts = Accounts(store)
-        await self._accounts.refresh(now=True)
+        await self._accounts.refresh()
         nonces = Nonces(config.domain, config.auth.nonce_life_s)
-        self._hops = Hops(store, config.domain, nonces, metrics)
+        self._hops = Hops(store, config.domain, nonces, self._accounts, metrics)
         self._location = Location(store)
         await self._location.load()
         metrics.bindings.set_function(lambda: len(self._location))
@@ -107,10 +107,19 @@ class Neighbour:
         )
         routes = Routes(config.domain, self._listeners, await load_key(store))
         gate = Gate(config.domain, self._accounts, self._hops, nonces, metrics, md5=config.auth.md5)
-        registrar = Registrar(config.domain, config.registrar, gate, self._hops, self._location)
+        registrar = Registrar(config.domain, config.registrar, gate, self._hops, self._location, self._accounts)
         self._transactions = Transactions(metrics, trace=config.log.level == "debug")
         self._proxy = Proxy(
-            config, self._transactions, gate, registrar, self._location, self._hops, routes, self._trunks, metrics
+            config,
+            self._transactions,
+            gate,
+            registrar,
+            self._location,
+            self._accounts,
+            self._hops,
+            routes,
+            self._trunks,
+            metrics,
         )
         self._transactions.user = self._proxy
 

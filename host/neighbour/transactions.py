@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import contextlib
 import os
 from typing import TYPE_CHECKING, Protocol
 
@@ -150,6 +151,19 @@ class Server(_Shell):
         for name, value in headers:
             response.add(name, value)
         self.respond(response)
+
+    def challenge(self, status: int, reason: str, *headers: tuple[str, bytes]) -> None:
+        """Answer with a challenge: sent once, from no state, so that strangers cost nothing but the answer.
+
+        Its ACK finds no transaction and is dropped; a client that missed it repeats its request.
+        """
+        response = self.request.response(status, reason, new_token(4))
+        for name, value in headers:
+            response.add(name, value)
+        with contextlib.suppress(FlowClosedError):
+            self._layer.send(response.serialize(), self.flow)
+        self.machine.transport_failed()
+        self._after()
 
     @property
     def answered(self) -> bool:

@@ -5,6 +5,7 @@ secrets). The server has all accounts in memory. Other processes change them (``
 every second, and at once when somebody is not found or a secret does not fit.
 """
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,15 +69,23 @@ class Accounts:
         self._by_auth_user: dict[str, Account] = {}
         self._version: tuple[object, ...] = ()
         self._looked_at = 0.0
+        self._next_look: asyncio.Task[None] | None = None
 
-    async def refresh(self, *, now: bool = False) -> None:
-        """Read the accounts anew if any has changed; looks at most five times a second, or at once with ``now``.
+    async def refresh(self) -> None:
+        """Look for changes, at most five times a second; everybody who asks meanwhile waits for the same look.
 
         Raises:
             StoreError: the database failed.
         """
-        if not now and time.monotonic() - self._looked_at < _LOOK_S:
-            return
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look(), name="accounts")
+        await asyncio.shield(self._next_look)
+
+    async def _look(self) -> None:
+        try:
+            await asyncio.sleep(max(0.0, self._looked_at + _LOOK_S - time.monotonic()))
+        finally:
+            self._next_look = None  # who asks from here on may know of something that this look does not see
         self._looked_at = time.monotonic()
         version = tuple((await self._store.read(select(func.count(), func.max(accounts.c.changed_at))))[0])
         if version != self._version:
