@@ -337,7 +337,6 @@ async def _serve(config: Config) -> bool:
         await neighbour.start()
     except StartError as error:
         _err.print(str(error), markup=False)
-        await neighbour.stop()
         return False
     # What was made until now stays: the collector need not look at it again and again.
     gc.collect()

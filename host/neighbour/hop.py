@@ -150,13 +150,12 @@ class Hops:
         self._extend = self._extend.values(expires_at=bindparam("until"))
         self._delete = delete(agreements).where(agreements.c.spi == bindparam("this"))
 
-    async def load(self, transport: "UdpTransport | None") -> int:
-        """Read the agreements of before a restart; returns how many live.
+    def use(self, transport: "UdpTransport") -> None:
+        """Reach terminals by this socket until they are heard from."""
+        self._default_transport = self._default_transport or transport
 
-        Args:
-            transport: the socket to reach terminals by until they are heard from.
-        """
-        self._default_transport = transport
+    async def load(self) -> int:
+        """Read the agreements of before a restart; returns how many live."""
         for row in await self._store.read(select(agreements).where(agreements.c.expires_at > wall_ms())):
             host, _, port = row.address.rpartition(":")
             to_neighbour, to_terminal = _split_keys(row.keys)
@@ -172,7 +171,6 @@ class Hops:
                 row.sent_seq,
                 row.keys,
                 row.nonce,
-                transport,
             )
         if self._by_spi:
             living = self._by_spi.values()

@@ -1,8 +1,13 @@
 """Counters, for Prometheus and for tests: what was dropped, refused and done. Names begin with ``wisp_``."""
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from .config import parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Metrics"]
 
@@ -34,11 +39,18 @@ class Metrics:
         """A counter's or gauge's value, 0 where it was never counted."""
         return self.registry.get_sample_value(name, labels or None) or 0.0
 
-    def serve(self, listen: str) -> None:
-        """Answer HTTP requests for the counters, on a thread of their own.
+    def serve(self, listen: str) -> "Callable[[], None]":
+        """Answer HTTP requests for the counters, on a thread of their own; returns how to end that.
 
         Raises:
             OSError: the socket can't be bound.
         """
         host, port = parse_address(listen)
-        start_http_server(port, host, registry=self.registry)
+        server, thread = start_http_server(port, host, registry=self.registry)
+
+        def close() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return close

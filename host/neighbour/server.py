@@ -1,6 +1,8 @@
 """A running neighbour: makes the parts, wires them, and owns their beginning and end."""
 
 import asyncio
+import contextlib
+import functools
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,51 +49,55 @@ class Neighbour:
     def __init__(self, config: "Config") -> None:
         self._config = config
         self.metrics = Metrics()
-        self._store: Store
-        self._transactions: Transactions
-        self._hops: Hops
-        self._location: Location
-        self._accounts: Accounts
-        self._proxy: Proxy
-        self._trunks: Trunks
-        self._udp: list[UdpTransport] = []
-        self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
-        self._tasks: list[asyncio.Task[None]] = []
+        # What to do at the end, in reverse order of its beginning.
+        self._closing = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
-        """Open the store and the sockets.
+        """Open the store and the sockets; what was opened is closed again where something fails.
 
         Raises:
             StartError: something is not to be had.
         """
+        try:
+            await self._start()
+        except BaseException:
+            await self._closing.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """Close everything; what was answered is in the store."""
+        await self._closing.aclose()
+        _log.info("stopped", domain=self._config.domain)
+
+    async def _start(self) -> None:
         config = self._config
         try:
             server_tls, client_tls = _contexts(config)
             await asyncio.to_thread(migrate, config.store_url)
-            self._store = Store(config.store_url)
-            await self._store.open()
-            await self._wire(client_tls)
+            store = Store(config.store_url)
+            self._closing.push_async_callback(store.close)
+            await store.open()
+            await self._wire(store, client_tls)
             await self._listen(server_tls)
         except StoreError as error:
             raise StartError(str(error)) from error
         if config.metrics.listen is not None:
             try:
-                self.metrics.serve(config.metrics.listen)
+                self._closing.callback(self.metrics.serve(config.metrics.listen))
             except OSError as error:
                 raise StartError(f"metrics: {config.metrics.listen}: {error.strerror}") from error
-        self._tasks = [
-            asyncio.create_task(self._hops.keep(), name="hops"),
-            asyncio.create_task(self._tidy(), name="tidy"),
-        ]
+        for work, name in ((self._hops.keep(), "hops"), (self._tidy(), "tidy")):
+            self._closing.push_async_callback(_cancel, asyncio.create_task(work, name=name))
         _log.info("ready", domain=config.domain, bindings=len(self._location), agreements=len(self._hops))
 
-    async def _wire(self, client_tls: ssl.SSLContext) -> None:
-        config, metrics, store = self._config, self.metrics, self._store
+    async def _wire(self, store: Store, client_tls: ssl.SSLContext) -> None:
+        config, metrics = self._config, self.metrics
         self._accounts = Accounts(store)
         await self._accounts.refresh()
         nonces = Nonces(config.domain, config.auth.nonce_life_s)
         self._hops = Hops(store, config.domain, nonces, self._accounts, metrics)
+        await self._hops.load()
         self._location = Location(store)
         await self._location.load()
         metrics.bindings.set_function(lambda: len(self._location))
@@ -122,6 +128,10 @@ class Neighbour:
             metrics,
         )
         self._transactions.user = self._proxy
+        self._closing.callback(self._hops.note)
+        self._closing.push_async_callback(self._proxy.close)
+        self._closing.callback(self._close_connections)
+        self._closing.callback(self._trunks.close)
 
     async def _listen(self, server_tls: ssl.SSLContext) -> None:
         for listener in self._listeners:
@@ -129,17 +139,16 @@ class Neighbour:
             try:
                 if listener.transport == "udp":
                     transport = await open_udp(listener, self._datagram)
-                    self._udp.append(transport)
+                    self._closing.callback(transport.close)
+                    self._hops.use(transport)
                     self._proxy.add_udp(transport)
                 else:
                     context = server_tls if listener.transport == "tls" else None
-                    self._servers.append(
-                        await open_stream(listener, lambda on=listener: self._connection(on), context)  # type: ignore[misc]
-                    )
+                    server = await open_stream(listener, functools.partial(self._connection, listener), context)
+                    self._closing.callback(server.close)
             except OSError as error:
                 raise StartError(f"listen: {where}: {error.strerror or error}") from error
             _log.info("listening", on=where)
-        await self._hops.load(self._udp[0] if self._udp else None)
 
     def _connection(self, listener: Listener) -> Connection:
         return Connection(
@@ -169,22 +178,14 @@ class Neighbour:
             except StoreError as error:
                 _log.error("accounts not read", reason=str(error))
 
-    async def stop(self) -> None:
-        """Close everything; what was answered is in the store."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for server in self._servers:
-            server.close()
-        self._trunks.close()
+    def _close_connections(self) -> None:
         for connection in list(self._connections):
             connection.close("shutting down")
-        await self._proxy.close()
-        for transport in self._udp:
-            transport.close()
-        self._hops.note()
-        await self._store.close()
-        _log.info("stopped", domain=self._config.domain)
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _contexts(config: "Config") -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -1,0 +1,205 @@
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from sipwire.digest import ha1
+
+WISP = str(Path(sys.executable).with_name("wisp"))
+
+
+def wisp(*arguments: str, status: int = 0, given: str = "", folder: Path | None = None) -> str:
+    """Run the command; returns what it says, errors included."""
+    done = subprocess.run(
+        [WISP, *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=60,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "a"
+    wisp("init", str(folder), "--domain", "a.example", "--peer", "b.example=127.0.0.9:5061")
+    return folder
+
+
+def test_init(made: Path) -> None:
+    assert wisp("check", str(made)) == "a.example: the configuration is good\n"
+    for name in ("a.example.key", "ca/root.key", "ca/intermediate.key", "wisp.db"):
+        assert stat.S_IMODE((made / name).stat().st_mode) == 0o600, name
+    chain = x509.load_pem_x509_certificates((made / "a.example.pem").read_bytes())
+    assert len(chain) == 2
+    assert 'domain = "b.example"' in (made / "wisp.toml").read_text()
+
+
+def test_init_twice(made: Path) -> None:
+    before = (made / "wisp.toml").read_text()
+    assert "is there already" in wisp("init", str(made), "--domain", "c.example", status=2)
+    assert (made / "wisp.toml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--domain", "a b"], "a domain name is wanted"),
+        (["--domain", "a.example", "--address", "localhost"], "a numeric IPv4 or IPv6 address is wanted"),
+        (["--domain", "a.example", "--peer", "b.example"], "DOMAIN=ADDRESS:PORT is wanted"),
+        (["--domain", "a.example", "--peer", "b.example=x"], "host:port is wanted"),
+        (["--domain", "a.example", "--ca", "nowhere"], "make an authority with `wisp ca init`"),
+        (["--domain", "a.example", "--port", "5061"], "two entries want the same socket"),
+    ],
+)
+def test_init_mistakes(tmp_path: Path, arguments: list[str], message: str) -> None:
+    said = wisp("init", str(tmp_path / "x"), *arguments, status=2)
+    assert message in said
+    assert not (tmp_path / "x" / "wisp.toml").exists()
+
+
+def test_authority(tmp_path: Path) -> None:
+    wisp("ca", "init", str(tmp_path / "ca"))
+    assert "already" in wisp("ca", "init", str(tmp_path / "ca"), status=2)
+    wisp("ca", "issue", str(tmp_path / "ca"), "c.example", "--out", str(tmp_path))
+    done = subprocess.run(
+        [
+            "openssl",
+            "verify",
+            "-CAfile",
+            "ca/root.pem",
+            "-untrusted",
+            "c.example.pem",
+            "-purpose",
+            "sslclient",
+            "c.example.pem",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "c.example.pem: OK\n", done.stderr
+    assert stat.S_IMODE((tmp_path / "c.example.key").stat().st_mode) == 0o600
+
+
+def test_terminal_account(made: Path, tmp_path: Path) -> None:
+    said = wisp("account", "add", "alice", "--config", str(made), folder=tmp_path)
+    values = json.loads((tmp_path / "alice.json").read_text())
+    assert stat.S_IMODE((tmp_path / "alice.json").stat().st_mode) == 0o600
+    assert values == {
+        "user": "alice",
+        "domain": "a.example",
+        "ha1": values["ha1"],
+        "neighbour": "127.0.0.1:5060",
+        "expires_s": 600,
+    }
+    assert len(values["ha1"]) == 64
+    assert values["ha1"] not in said
+    assert "sip:alice@a.example" in wisp("account", "list", "-c", str(made))
+    assert "already" in wisp("account", "add", "alice", "-c", str(made), folder=tmp_path, status=1)
+    assert json.loads((tmp_path / "alice.json").read_text()) == values, "a failed add must not touch what is there"
+    wisp("account", "remove", "alice", "-c", str(made))
+    assert "no such user" in wisp("account", "remove", "alice", "-c", str(made), status=1)
+
+
+def test_phone_accounts(made: Path, tmp_path: Path) -> None:
+    said = wisp("account", "add", "carol", "-c", str(made), "--phone", "--password-stdin", given="pass word\n")
+    assert "pass word" not in said
+    said = wisp("account", "add", "dave", "-c", str(made), "--phone")
+    assert "password: " in said  # made by us: the person has to see it once
+    said = wisp("account", "add", "old", "-c", str(made), "--phone", "--md5", "--password-stdin", given="x\n")
+    assert "auth.md5 = true" in said
+    listed = wisp("account", "list", "-c", str(made))
+    assert [line.split() for line in listed.splitlines()[1:]] == [
+        ["sip:carol@a.example", "phone", "SHA-256"],
+        ["sip:dave@a.example", "phone", "SHA-256"],
+        ["sip:old@a.example", "phone", "MD5"],
+    ]
+    data = (made / "wisp.db").read_bytes() + b"".join(path.read_bytes() for path in made.glob("wisp.db-*"))
+    assert b"pass word" not in data
+    assert ha1(b"carol", b"a.example", b"pass word") in data
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["a b"], 2, "letters, digits"),
+        (["x@y"], 2, "letters, digits"),
+        (["x", "--md5"], 2, "--md5 goes with --phone"),
+        (["x", "--phone", "--terminal", "x.json"], 2, "exclude each other"),
+        (["x", "--phone", "--password-stdin"], 2, "there is none on standard input"),
+    ],
+)
+def test_account_mistakes(made: Path, arguments: list[str], status: int, message: str) -> None:
+    assert message in wisp("account", "add", *arguments, "-c", str(made), status=status)
+
+
+def test_check_names_file_and_line(tmp_path: Path) -> None:
+    wisp("init", str(tmp_path / "d"), "--domain", "d.example")
+    path = tmp_path / "d" / "wisp.toml"
+    path.write_text(path.read_text().replace("port = 5060", "port = 0").replace("# md5", "md6"))
+    said = wisp("check", str(path), status=2)
+    assert said.splitlines() == [
+        f"{path}:15: listen[0].port: should be greater than or equal to 1",
+        f"{path}:21: listen[1].port: should be greater than or equal to 1",
+        f"{path}:44: auth.md6: is not known",
+    ]
+    assert wisp("serve", str(path), status=2) == said
+
+
+def test_check_looks_at_files(tmp_path: Path) -> None:
+    folder = tmp_path / "e"
+    wisp("init", str(folder), "--domain", "e.example")
+    other = tmp_path / "f"
+    wisp("init", str(other), "--domain", "f.example")
+    path = folder / "wisp.toml"
+    good = path.read_text()
+
+    def check(status: int = 2) -> str:
+        return wisp("check", str(path), status=status)
+
+    (folder / "e.example.key").chmod(0o644)
+    assert "can be read by others" in check(0)
+    (folder / "e.example.key").chmod(0o600)
+    path.write_text(good.replace("e.example.key", "../f/f.example.key"))
+    assert "tls.key: is not the key of tls.certificate" in check()
+    path.write_text(good.replace("e.example.pem", "../f/f.example.pem").replace("e.example.key", "../f/f.example.key"))
+    assert "is of f.example, not of e.example" in check()
+    path.write_text(good.replace("ca/root.pem", "../f/ca/root.pem"))
+    assert "does not lead to a root in tls.ca" in check(0)
+    path.write_text(good.replace("ca/root.pem", "nowhere.pem"))
+    assert "nowhere.pem: No such file or directory" in check()
+    path.write_text(good.replace('"e.example.pem"', '"wisp.toml"'))
+    assert "no PEM certificate" in check()
+    path.write_text(good.replace('"e.example.key"', '"wisp.toml"'))
+    assert "no PEM private key" in check()
+    path.write_text(good.replace("# md5 = false", "md5 = true"))
+    assert "MD5, which is broken" in check(0)
+
+
+def test_serve_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    wisp("init", str(folder), "--domain", "g.example", "--address", "192.0.2.77")
+    said = wisp("serve", str(folder), status=1)
+    assert "listen: udp 192.0.2.77:5060: " in said
+    path = folder / "wisp.toml"
+    path.write_text(path.read_text().replace('"g.example.key"', '"nothing.key"'))
+    assert "nothing.key: No such file or directory" in wisp("serve", str(folder), status=1)
+
+
+def test_help() -> None:
+    said = wisp("--help")
+    for name in ("init", "check", "serve", "ca", "account"):
+        assert name in said
+    for command in (["init"], ["serve"], ["check"], ["ca", "init"], ["ca", "issue"], ["account", "add"]):
+        assert "--help" in wisp(*command, "--help")

@@ -1,0 +1,141 @@
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from pydantic import BaseModel
+
+from neighbour.config import Config, ConfigError, load, parse_address
+
+SAMPLE = ROOT / "host" / "neighbour" / "sample.toml"
+
+
+def mistakes(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "wisp.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value) == "\n".join(caught.value.mistakes)
+    return [line.removeprefix(f"{path}:") for line in caught.value.mistakes]
+
+
+def changed(old: str, new: str) -> str:
+    text = SAMPLE.read_text()
+    assert text.count(old) >= 1, old
+    return text.replace(old, new, 1)
+
+
+def test_sample_is_valid() -> None:
+    config = load(SAMPLE)
+    assert config.domain == "a.example"
+    assert [one.transport for one in config.listen] == ["udp", "tcp", "tls"]
+    assert config.peer[0].address == "127.0.0.2:5061"
+
+
+def uncommented() -> str:
+    """The sample with every key that stands in a comment made a real one."""
+    return re.sub(r'(?m)^# ([a-z0-9_]+ = ("[^"]*"|\S+))', r"\1", SAMPLE.read_text())
+
+
+def keys_of(model: type[BaseModel]) -> set[str]:
+    return {name for name, field in model.model_fields.items() if not field.exclude}
+
+
+def test_every_key_is_in_the_sample_and_valid_there(tmp_path: Path) -> None:
+    path = tmp_path / "wisp.toml"
+    path.write_text(uncommented())
+    load(path)
+    values = tomllib.loads(uncommented())
+    assert set(values) == keys_of(Config)
+    for name, field in Config.model_fields.items():
+        annotation = field.annotation
+        kind = getattr(annotation, "__args__", [annotation])[0] if field.annotation else None
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            tables = values[name] if isinstance(values[name], list) else [values[name]]
+            shown = {key for table in tables for key in table}
+            assert shown == keys_of(kind), name
+
+
+def test_comments_show_the_defaults() -> None:
+    """What stands in a comment is what holds without it."""
+    shown = tomllib.loads(uncommented())
+    real = load(SAMPLE)
+    for table in ("log", "store", "registrar", "auth", "proxy", "resolver"):
+        for key, value in shown[table].items():
+            assert getattr(getattr(real, table), key) == value, f"{table}.{key}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ('domain = "a.example"\n', "", "1", "domain: is missing"),
+        ('domain = "a.example"', 'domain = "a example"', "5", "domain: a domain name is wanted, like a.example"),
+        ('domain = "a.example"', "domain = 5", "5", "domain: should be a valid string"),
+        ("port = 5060\n# adv", "port = 99999\n# adv", "15", "listen[0].port: should be less than or equal to 65535"),
+        ("port = 5060\n# adv", 'port = "5060"\n# adv', "15", "listen[0].port: should be a valid integer"),
+        ('transport = "tcp"', 'transport = "sctp"', "19", "listen[1].transport: should be 'udp', 'tcp' or 'tls'"),
+        ('address = "127.0.0.2:5061"', 'address = "b.example"', "59", "peer[0].address: host:port is wanted"),
+        ('domain = "b.example"', 'domain = "a.example"', "1", "peer: a.example is this domain itself"),
+        ("# md5 = false", 'md5 = "no"', "44", "auth.md5: should be a valid boolean"),
+        ("# timer_c_s = 180", "timer_d_s = 180", "47", "proxy.timer_d_s: is not known"),
+        ("[registrar]", "[registrar]\nmin_expires_s = 4000", "37", "registrar: min_expires_s is above max_expires_s"),
+        ('key = "a.example.key"', "", "28", "tls.key: is missing"),
+        ("[metrics]", "[metric]", "61", "metric: is not known"),
+        (
+            'address = "127.0.0.1"\nport = 5061',
+            'address = "localhost"\nport = 5061',
+            "25",
+            "listen[2].address: a numeric",
+        ),
+    ],
+)
+def test_mistakes_have_file_and_line(tmp_path: Path, old: str, new: str, line: str, message: str) -> None:
+    found = mistakes(tmp_path, changed(old, new))
+    assert len(found) == 1, found
+    number, _, text = found[0].partition(": ")
+    assert text.startswith(message), found
+    assert number == line, found
+
+
+def test_all_mistakes_at_once(tmp_path: Path) -> None:
+    text = changed('domain = "a.example"', 'domain = "?"').replace("[metrics]", "[metrics]\nx = 1")
+    assert len(mistakes(tmp_path, text)) == 2
+
+
+def test_broken_toml(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, 'domain = "a.example"\n[listen\n')
+    assert found == ["2: expected ']' at the end of a table declaration"]
+    found = mistakes(tmp_path, 'domain = "a.example\n')
+    assert found[0].startswith("1: ")
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing\.toml: No such file or directory"):
+        load(tmp_path / "nothing.toml")
+    (tmp_path / "latin").write_bytes(b'domain = "\xe9"')
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        load(tmp_path / "latin")
+
+
+def test_same_socket_twice(tmp_path: Path) -> None:
+    text = changed(
+        'transport = "tcp"\naddress = "127.0.0.1"\nport = 5060', 'transport = "tcp"\naddress = "127.0.0.1"\nport = 5061'
+    )
+    assert "two entries want the same socket" in mistakes(tmp_path, text)[0]
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "wisp.toml"
+    path.write_text(SAMPLE.read_text())
+    config = load(path)
+    assert config.path(config.tls.key) == tmp_path / "a.example.key"
+    assert config.store_url == f"sqlite+aiosqlite:///{tmp_path}/wisp.db"
+
+
+def test_parse_address() -> None:
+    assert parse_address("192.0.2.1:5061") == ("192.0.2.1", 5061)
+    assert parse_address("[2001:db8::1]:5061") == ("2001:db8::1", 5061)
+    for text in ("", "a", "a:", ":1", "a:0", "a:65536", "a:x", "a:-1", "a:5²"):
+        with pytest.raises(ValueError, match="host:port is wanted"):
+            parse_address(text)
