@@ -1,0 +1,90 @@
+import base64
+
+import pytest
+
+from neighbour import nonces
+from neighbour.nonces import FOREIGN, FRESH, STALE, Nonces
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_800_000_000_000
+        monkeypatch.setattr(Nonces, "_now", lambda _: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_life(clock: Clock) -> None:
+    made = Nonces("a.example", 60)
+    nonce = made.make(b"phone")
+    assert made.check(b"phone", nonce) == FRESH
+    clock.now += 60_000
+    assert made.check(b"phone", nonce) == FRESH
+    clock.now += 1
+    assert made.check(b"phone", nonce) == STALE
+
+
+def test_only_ours(clock: Clock) -> None:
+    made = Nonces("a.example", 60)
+    nonce = made.make(b"phone")
+    assert made.check(b"hop", nonce) == FOREIGN
+    assert Nonces("a.example", 60).check(b"phone", nonce) == FOREIGN
+    raw = bytearray(base64.urlsafe_b64decode(nonce))
+    for i in range(len(raw)):
+        raw[i] ^= 1
+        assert made.check(b"phone", base64.urlsafe_b64encode(bytes(raw))) == FOREIGN
+        raw[i] ^= 1
+    for junk in (b"", b"x", b"!" * 32, nonce[:-4], nonce + b"AAAA", b"\xff" * 32):
+        assert made.check(b"phone", junk) == FOREIGN
+
+
+def test_nonces_differ(clock: Clock) -> None:
+    made = Nonces("a.example", 60)
+    assert len({made.make(b"phone") for _ in range(1000)}) == 1000
+
+
+def test_spi(clock: Clock) -> None:
+    made = Nonces("a.example", 60)
+    nonce = made.make(b"hop")
+    assert made.spi(nonce) == made.spi(nonce)
+    spis = {made.spi(made.make(b"hop")) for _ in range(1000)}
+    assert len(spis) > 990
+    assert 0 not in spis
+    assert max(spis) <= 0xFFFFFFFF
+
+
+def test_each_count_once(clock: Clock) -> None:
+    made = Nonces("a.example", 60)
+    nonce, other = made.make(b"phone"), made.make(b"phone")
+    assert made.use(nonce, 1)
+    assert not made.use(nonce, 1)
+    assert made.use(nonce, 5)
+    assert made.use(nonce, 3)  # requests overtake each other
+    assert not made.use(nonce, 3)
+    assert made.use(nonce, 100)
+    assert not made.use(nonce, 30)  # too old to tell
+    assert made.use(other, 1)
+
+
+def test_what_is_forgotten_is_not_taken_again(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nonces, "_MAX_USED", 10)
+    made = Nonces("a.example", 60)
+    first = made.make(b"phone")
+    assert made.use(first, 1)
+    for _ in range(20):
+        clock.now += 1
+        assert made.use(made.make(b"phone"), 1)
+    assert len(made._used) <= 11
+    assert made.check(b"phone", first) == STALE
+
+
+def test_memory_is_given_back(clock: Clock) -> None:
+    made = Nonces("a.example", 60)
+    for _ in range(100):
+        made.use(made.make(b"phone"), 1)
+    clock.now += 62_000
+    made.use(made.make(b"phone"), 1)
+    assert len(made._used) == 1

@@ -1,0 +1,299 @@
+"""RFC 3261 section 10.3, for phones; terminals' registrations are in test_hop.py."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sip import Domain, UdpClient, domain, request, run, signed
+
+from sipwire.digest import Challenge
+from sipwire.message import Request, Response
+
+
+def register(
+    at: Domain, user: str = "carol", cseq: int = 1, expires: str = "", contacts: str = "", call_id: str = ""
+) -> Request:
+    made = request("REGISTER", f"sip:{at.name}", user, at.name, to=f"sip:{user}@{at.name}", cseq=cseq, call_id=call_id)
+    if contacts:
+        made.add("Contact", contacts.encode())
+    if expires:
+        made.add("Expires", expires.encode())
+    return made
+
+
+async def answered(client: UdpClient, made: Request, password: str = "secret") -> Response:
+    return await client.ask_signed(made, "carol", password)
+
+
+def bound(response: Response) -> dict[bytes, int]:
+    return {one.uri: int(one.param("expires") or b"-1") for one in response.addresses("contact")}
+
+
+def test_register_query_refresh_remove(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            ok = await answered(client, register(at, contacts="<sip:c@192.0.2.1>", expires="120", call_id="x"))
+            assert (ok.status, bound(ok)) == (200, {b"sip:c@192.0.2.1": 120})
+            assert ok.get("date") is not None
+            ok = await answered(client, register(at))
+            assert set(bound(ok)) == {b"sip:c@192.0.2.1"}
+            ok = await answered(client, register(at, cseq=10, contacts="<sip:c@192.0.2.1>", expires="240", call_id="x"))
+            assert bound(ok) == {b"sip:c@192.0.2.1": 240}
+            ok = await answered(client, register(at, cseq=20, contacts="<sip:c@192.0.2.1>;expires=0", call_id="x"))
+            assert bound(ok) == {}
+
+    run(work)
+
+
+def test_several_contacts(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            ok = await answered(
+                client,
+                register(at, contacts='<sip:c@192.0.2.1>;q=0.5;expires=100, "C" <sip:c@192.0.2.2>', expires="200"),
+            )
+            assert bound(ok) == {b"sip:c@192.0.2.1": 100, b"sip:c@192.0.2.2": 200}
+            assert ok.addresses("contact")[1].param("q") == b"0.5"  # the preferred first
+            ok = await answered(client, register(at, contacts="*", expires="0"))
+            assert bound(ok) == {}
+
+    run(work)
+
+
+def test_equivalent_contact_is_the_same_binding(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            await answered(client, register(at, contacts="<sip:carol@PHONE.example;x=1>", call_id="a"))
+            ok = await answered(client, register(at, contacts="<sip:%63arol@phone.example>", call_id="b"))
+            assert set(bound(ok)) == {b"sip:%63arol@phone.example"}
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "granted"),
+    [
+        ("60", 200, 60),
+        ("59", 423, None),
+        ("3600", 200, 3600),
+        ("86400", 200, 3600),
+        ("", 200, 3600),
+        ("4294967296", 400, None),
+    ],
+)
+def test_expires(tmp_path: Path, asked: str, status: int, granted: int | None) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            answer = await answered(client, register(at, contacts="<sip:c@192.0.2.1>", expires=asked))
+            assert answer.status == status
+            if granted is not None:
+                assert bound(answer) == {b"sip:c@192.0.2.1": granted}
+            if status == 423:
+                assert answer.get("min-expires") == b"60"
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("contacts", "expires"),
+    [
+        ("*", "10"),
+        ("*", ""),
+        ("*, <sip:c@192.0.2.1>", "0"),
+        ("<tel:+123>", "60"),
+        ("<sip:c@bad..host>", "60"),
+        ("<sip:c@192.0.2.1>,,", "60"),
+    ],
+)
+def test_malformed_contacts(tmp_path: Path, contacts: str, expires: str) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            assert (await answered(client, register(at, contacts=contacts, expires=expires))).status == 400
+            assert at.value("wisp_bindings") == 0
+
+    run(work)
+
+
+def test_cseq_of_one_call_id_rises(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            await answered(client, register(at, cseq=10, contacts="<sip:c@192.0.2.1>", call_id="x"))
+            late = await answered(client, register(at, cseq=5, contacts="<sip:c@192.0.2.1>;expires=0", call_id="x"))
+            assert late.status == 500
+            assert set(bound(await answered(client, register(at)))) == {b"sip:c@192.0.2.1"}
+
+    run(work)
+
+
+def test_too_many_contacts(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path, limit="# max_contacts = 8|max_contacts = 2") as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            ok = await answered(client, register(at, contacts="<sip:c@192.0.2.1>, <sip:c@192.0.2.2>"))
+            assert ok.status == 200
+            assert (await answered(client, register(at, contacts="<sip:c@192.0.2.3>"))).status == 403
+            # One of the two again is no third.
+            assert (await answered(client, register(at, contacts="<sip:c@192.0.2.2>"))).status == 200
+
+    run(work)
+
+
+def test_bindings_expire(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path, limit="# min_expires_s = 60|min_expires_s = 1") as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            await answered(client, register(at, contacts="<sip:c@192.0.2.1>", expires="1"))
+            assert at.value("wisp_bindings") == 1
+            await asyncio.sleep(2.3)
+            assert at.value("wisp_bindings") == 0
+
+    run(work)
+
+
+def test_challenge_and_wrong_password(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            challenged = await client.ask(register(at, contacts="<sip:c@192.0.2.1>"))
+            challenges = [Challenge.parse(value) for value in challenged.get_all("www-authenticate")]
+            assert [(one.algorithm, one.stale) for one in challenges] == [(b"SHA-256", False)]
+            refused = await answered(client, register(at, contacts="<sip:c@192.0.2.1>"), "wrong")
+            assert refused.status == 401
+            assert at.value("wisp_auth_total", result="failed") == 1
+            assert at.value("wisp_bindings") == 0
+            assert (await answered(client, register(at, contacts="<sip:c@192.0.2.1>"))).status == 200
+
+    run(work)
+
+
+def test_password_changed_while_running(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            await client.register(at, "carol")
+            from neighbour.config import load
+            from neighbour.store.accounts import remove_account
+            from neighbour.store.database import Store
+
+            store = Store(load(at.folder / "wisp.toml").store_url)
+            await store.open()
+            await remove_account(store, "carol")
+            await store.close()
+            await at.add("carol", password="new")
+            assert (await answered(client, register(at))).status == 401
+            assert (await answered(client, register(at), "new")).status == 200
+
+    run(work)
+
+
+def test_nonce_counts_are_used_once(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            first = register(at, contacts="<sip:c@192.0.2.1>")
+            challenged = await client.ask(first)
+            again = signed(first, challenged, "carol", "secret")
+            assert (await client.ask(again)).status == 200
+            # The same credentials in another transaction: somebody has listened.
+            replay = signed(first, challenged, "carol", "secret")
+            answer = await client.ask(replay)
+            assert answer.status == 401
+            assert Challenge.parse(answer.get("www-authenticate") or b"").stale
+            assert at.value("wisp_auth_total", result="replayed") == 1
+            # The next count is fine.
+            following = signed(first, challenged, "carol", "secret", count=2)
+            following.set("CSeq", b"9 REGISTER")
+            assert (await client.ask(following)).status == 200
+
+    run(work)
+
+
+def test_stale_nonce(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path, life="# nonce_life_s = 60|nonce_life_s = 5") as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            first = register(at, contacts="<sip:c@192.0.2.1>")
+            challenged = await client.ask(first)
+            nonces = at.neighbour._hops._nonces
+            nonces._now = lambda: type(nonces)._now() + 6000  # type: ignore[method-assign]
+            answer = await client.ask(signed(first, challenged, "carol", "secret"))
+            assert Challenge.parse(answer.get("www-authenticate") or b"").stale
+            assert (await client.ask(signed(first, answer, "carol", "secret"))).status == 200
+
+    run(work)
+
+
+@pytest.mark.parametrize(("allowed", "algorithm"), [(False, b"SHA-256"), (True, b"MD5")])
+def test_md5_only_where_configuration_and_account_say_so(tmp_path: Path, allowed: bool, algorithm: bytes) -> None:
+    async def work() -> None:
+        changes = {"md5": "# md5 = false|md5 = true"} if allowed else {}
+        async with domain(tmp_path, **changes) as at:
+            await at.add("old", md5=True)
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            challenged = await client.ask(register(at, "old"))
+            assert [Challenge.parse(one).algorithm for one in challenged.get_all("www-authenticate")] == [algorithm]
+            challenged = await client.ask(register(at, "carol"))
+            assert [Challenge.parse(one).algorithm for one in challenged.get_all("www-authenticate")] == [b"SHA-256"]
+            if allowed:
+                await client.register(at, "old", md5=True)
+                # MD5 for an account that has SHA-256 is refused, whatever the challenge said.
+                made = register(at, "carol")
+                challenged = await client.ask(made)
+                forged = challenged.get("www-authenticate") or b""
+                challenged.set("WWW-Authenticate", forged.replace(b"SHA-256", b"MD5"))
+                assert (await client.ask(signed(made, challenged, "carol", "secret", md5=True))).status == 401
+
+    run(work)
+
+
+def test_other_targets(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            for uri, to, status in (
+                ("sip:b.example", "sip:carol@a.example", 403),
+                ("sip:a.example", "sip:carol@b.example", 404),
+                ("sip:a.example", "sip:a.example", 404),
+                ("sip:a.example", "tel:+123", 400),
+                ("tel:+123", "sip:carol@a.example", 416),
+            ):
+                assert (await client.ask(request("REGISTER", uri, "carol", to=to))).status == status, (uri, to)
+            made = register(at)
+            made.add("Require", b"gruu")
+            answer = await client.ask(made)
+            assert (answer.status, answer.get("unsupported")) == (420, b"gruu")
+
+    run(work)
+
+
+def test_nobody_registers_for_somebody_else(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            await at.add("dave")
+            client = await UdpClient.open(at)
+            made = request("REGISTER", "sip:a.example", "carol", to="sip:dave@a.example", contact="sip:evil@192.0.2.66")
+            assert (await client.ask_signed(made, "carol")).status == 401
+            assert at.value("wisp_bindings") == 0
+
+    run(work)

@@ -1,0 +1,201 @@
+import asyncio
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from sip import run
+from sqlalchemy import create_engine, func, insert, inspect, select
+
+from neighbour.store.accounts import Accounts, add_account, list_accounts, remove_account
+from neighbour.store.database import Store, StoreError, migrate
+from neighbour.store.schema import accounts, metadata, secrets
+from sipwire.digest import MD5, SHA256, ha1
+
+
+def url(tmp_path: Path) -> str:
+    return f"sqlite+aiosqlite:///{tmp_path}/wisp.db"
+
+
+async def opened(tmp_path: Path) -> Store:
+    migrate(url(tmp_path))
+    store = Store(url(tmp_path))
+    await store.open()
+    return store
+
+
+def row(name: str) -> dict[str, object]:
+    return {"name": name, "value": b"x"}
+
+
+def test_migrations_lead_to_the_schema(tmp_path: Path) -> None:
+    """What the steps make is what the code relies on."""
+    migrate(url(tmp_path))
+    migrate(url(tmp_path))
+    inspector = inspect(create_engine(f"sqlite:///{tmp_path}/wisp.db"))
+    assert set(inspector.get_table_names()) == {*metadata.tables, "alembic_version"}
+    for name, table in metadata.tables.items():
+        found = {column["name"]: column["nullable"] for column in inspector.get_columns(name)}
+        assert found == {column.name: column.nullable for column in table.columns}, name
+    assert stat.S_IMODE((tmp_path / "wisp.db").stat().st_mode) == 0o600
+
+
+def test_writes_share_commits(tmp_path: Path) -> None:
+    async def work() -> None:
+        store = await opened(tmp_path)
+        statement = insert(secrets)
+        await asyncio.gather(*(store.write((statement, row(f"n{i}"))) for i in range(500)))
+        assert store.statements == 500
+        assert store.commits < 20
+        assert (await store.read(select(func.count()).select_from(secrets)))[0][0] == 500
+        await store.close()
+
+    run(work)
+
+
+def test_one_bad_write_does_not_take_others_with_it(tmp_path: Path) -> None:
+    async def work() -> None:
+        store = await opened(tmp_path)
+        statement = insert(secrets)
+        await store.write((statement, row("taken")))
+        names = ["a", "taken", "b", "taken", "c"]
+        results = await asyncio.gather(*(store.write((statement, row(name))) for name in names), return_exceptions=True)
+        assert [isinstance(result, StoreError) for result in results] == [False, True, False, True, False]
+        found = {one.name for one in await store.read(select(secrets.c.name))}
+        assert found == {"taken", "a", "b", "c"}
+        await store.close()
+
+    run(work)
+
+
+def test_a_write_is_all_or_nothing(tmp_path: Path) -> None:
+    async def work() -> None:
+        store = await opened(tmp_path)
+        statement = insert(secrets)
+        await store.write((statement, row("taken")))
+        with pytest.raises(StoreError):
+            await store.write((statement, row("first")), (statement, row("taken")))
+        assert len(await store.read(select(secrets))) == 1
+        await store.close()
+
+    run(work)
+
+
+def test_close_writes_what_is_queued(tmp_path: Path) -> None:
+    async def work() -> None:
+        store = await opened(tmp_path)
+        statement = insert(secrets)
+        for i in range(100):
+            store.write_soon((statement, row(f"n{i}")))
+        await store.close()
+        again = await opened(tmp_path)
+        assert len(await again.read(select(secrets))) == 100
+        await again.close()
+
+    run(work)
+
+
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    """A process that is killed while it writes loses nothing that it said was written."""
+    migrate(url(tmp_path))
+    program = textwrap.dedent(f"""
+        import asyncio
+        from sqlalchemy import insert
+        from neighbour.store.database import Store
+        from neighbour.store.schema import secrets
+
+        async def one(store, statement, i):
+            await store.write((statement, {{"name": f"n{{i}}", "value": b"x"}}))
+            print(i, flush=True)
+
+        async def main():
+            store = Store({url(tmp_path)!r})
+            await store.open()
+            statement = insert(secrets)
+            i = 0
+            while True:
+                await asyncio.gather(*(one(store, statement, i + k) for k in range(10)))
+                i += 10
+
+        asyncio.run(main())
+    """)
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    said = [int(process.stdout.readline()) for _ in range(200)]
+    os.kill(process.pid, signal.SIGKILL)
+    said += [int(line) for line in process.stdout.read().split()]
+    process.wait()
+    process.stdout.close()
+
+    async def work() -> None:
+        store = await opened(tmp_path)
+        found = {one.name for one in await store.read(select(secrets.c.name))}
+        assert {f"n{i}" for i in said} <= found
+        await store.close()
+
+    run(work)
+
+
+def test_unusable_database(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="No such file or directory"):
+        migrate(f"sqlite+aiosqlite:///{tmp_path}/no/wisp.db")
+    (tmp_path / "junk.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        migrate(f"sqlite+aiosqlite:///{tmp_path}/junk.db")
+
+
+def test_accounts(tmp_path: Path) -> None:
+    async def work() -> None:
+        store = await opened(tmp_path)
+        await add_account(store, "a.example", "alice", "pw", is_terminal=True)
+        await add_account(store, "a.example", "old", "pw", is_terminal=False, md5=True, auth_user="4711")
+        with pytest.raises(StoreError):
+            await add_account(store, "a.example", "other", "pw", is_terminal=False, auth_user="4711")
+        known = Accounts(store)
+        await known.refresh()
+        alice, old = known.by_user("alice"), known.by_auth_user("4711")
+        assert alice is not None
+        assert old is not None
+        assert (alice.algorithm, alice.secret(SHA256)) == (SHA256, ha1(b"alice", b"a.example", b"pw"))
+        assert alice.secret(MD5) is None
+        assert (old.user, old.algorithm, old.secret(MD5)) == ("old", MD5, ha1(b"4711", b"a.example", b"pw", MD5))
+        assert old.secret(SHA256) is None
+        assert "pw" not in repr(alice)
+        assert (alice.ha1_sha256 or "") not in repr(alice)
+        assert [one.user for one in await list_accounts(store)] == ["alice", "old"]
+        assert await remove_account(store, "alice")
+        assert not await remove_account(store, "alice")
+        await known.refresh()
+        assert known.by_user("alice") is None
+        await store.close()
+
+    run(work)
+
+
+def test_accounts_are_looked_at_rarely(tmp_path: Path) -> None:
+    async def work() -> None:
+        store = await opened(tmp_path)
+        known = Accounts(store)
+        reads = 0
+        read = store.read
+
+        async def counted(statement: object) -> object:
+            nonlocal reads
+            reads += 1
+            return await read(statement)  # type: ignore[arg-type]
+
+        store.read = counted  # type: ignore[method-assign, assignment]
+        await asyncio.gather(*(known.refresh() for _ in range(1000)))
+        await asyncio.gather(*(known.refresh() for _ in range(1000)))
+        assert reads <= 4
+        await add_account(store, "a.example", "new", "pw", is_terminal=False)
+        await known.refresh()
+        assert known.by_user("new") is not None
+        assert accounts is not None
+        await store.close()
+
+    run(work)
