@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .config import Config
 
-__all__ = ["check"]
+__all__ = ["certificate_trouble", "check"]
 
 _SOON = timedelta(days=30)
 
@@ -53,6 +53,27 @@ def check(config: "Config") -> tuple[list[str], list[str]]:
     if not config.resolver.enabled and not config.peer:
         warnings.append("resolver.enabled: off, and there is no [[peer]]: no other domain can be called")
     return mistakes, warnings
+
+
+def certificate_trouble(config: "Config") -> str:
+    """What a peer may not like about our certificate, in few words; nothing where all is well with it."""
+    try:
+        leaf, *chain = x509.load_pem_x509_certificates(config.path(config.tls.certificate).read_bytes())
+        roots = [
+            root for name in config.tls.ca for root in x509.load_pem_x509_certificates(config.path(name).read_bytes())
+        ]
+    except (OSError, ValueError):
+        return "our certificate can't be read"
+    now = datetime.now(UTC)
+    if leaf.not_valid_after_utc <= now:
+        return "our certificate expired"
+    if leaf.not_valid_before_utc > now:
+        return "our certificate is not yet valid"
+    try:
+        PolicyBuilder().store(Store(roots)).time(now).build_client_verifier().verify(leaf, chain)
+    except VerificationError:
+        return "our certificate does not lead to a root we know"
+    return ""
 
 
 def _read(path: "Path", key: str, mistakes: list[str]) -> bytes | None:
@@ -107,8 +128,5 @@ def _check_tls(config: "Config", mistakes: list[str], warnings: list[str]) -> No
     if config.domain not in domains:
         shown = ", ".join(sorted(domains)) or "no domain"
         mistakes.append(f"tls.certificate: {path} is of {shown}, not of {config.domain}")
-    if roots and leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc:
-        try:
-            PolicyBuilder().store(Store(roots)).time(now).build_client_verifier().verify(leaf, chain[1:])
-        except VerificationError:
-            warnings.append("tls.certificate: does not lead to a root in tls.ca; peers need its root in their own")
+    if roots and certificate_trouble(config).endswith("a root we know"):
+        warnings.append("tls.certificate: does not lead to a root in tls.ca; peers need its root in their own")

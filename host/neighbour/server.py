@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from .check import certificate_trouble, check
 from .gate import Gate
 from .hop import Hops, is_frame
 from .location import Location
@@ -89,6 +90,11 @@ class Neighbour:
                 raise StartError(f"metrics: {config.metrics.listen}: {error.strerror}") from error
         for work, name in ((self._hops.keep(), "hops"), (self._tidy(), "tidy")):
             self._closing.push_async_callback(_cancel, asyncio.create_task(work, name=name))
+        mistakes, warnings = check(config)
+        for line in mistakes:
+            _log.error("configuration", mistake=line)
+        for line in warnings:
+            _log.warning("configuration", warning=line)
         _log.info("ready", domain=config.domain, bindings=len(self._location), agreements=len(self._hops))
 
     async def _wire(self, store: Store, client_tls: ssl.SSLContext) -> None:
@@ -110,6 +116,7 @@ class Neighbour:
             lambda: self._connection(trunk),
             config.proxy.trunk_timeout_s,
             metrics,
+            functools.partial(certificate_trouble, config),
         )
         routes = Routes(config.domain, self._listeners, await load_key(store))
         gate = Gate(config.domain, self._accounts, self._hops, nonces, metrics, md5=config.auth.md5)

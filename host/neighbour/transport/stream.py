@@ -16,11 +16,12 @@ from .identity import certificate_domains, describe_refusal, describe_verificati
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Connection", "TlsError", "client_context", "connect_tls", "open_stream", "server_context"]
+__all__ = ["CLOSED_BY_PEER", "Connection", "TlsError", "client_context", "connect_tls", "open_stream", "server_context"]
 
 _log = structlog.get_logger("stream")
 _MAX_UNSENT_BYTES = 1 << 20  # a peer that does not read loses its connection, not our memory
 _HANDSHAKE_S = 10.0
+CLOSED_BY_PEER = "closed by the peer"
 
 
 class TlsError(Exception):
@@ -53,6 +54,10 @@ class Connection(asyncio.Protocol, Flow):
         self.protection = "none"
         self.peer = ("", 0)
         self.closed_because: str | None = None
+        #: Whether anything has come on it.
+        self.has_received = False
+        #: Says more about the reason of its end, where somebody knows more.
+        self.explain: Callable[[str], str] | None = None
         self._receive = receive
         self._idle_s = idle_s
         self._opened = opened
@@ -87,6 +92,7 @@ class Connection(asyncio.Protocol, Flow):
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
         self._last = asyncio.get_running_loop().time()
+        self.has_received = True
         try:
             items = self._parser.receive(data)
         except ParseError as error:
@@ -104,7 +110,9 @@ class Connection(asyncio.Protocol, Flow):
         """Called by asyncio."""
         if self.closed_because is None:
             reason = None if exc is None else describe_refusal(exc) or str(exc)
-            self.closed_because = reason or "closed by the peer"
+            self.closed_because = reason or CLOSED_BY_PEER
+        if self.explain is not None:
+            self.closed_because = self.explain(self.closed_because)
         if self._idle is not None:
             self._idle.cancel()
         watchers, self._watchers = self._watchers, {}

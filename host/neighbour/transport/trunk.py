@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ..resolver import ResolveError
-from .stream import Connection, TlsError, connect_tls
+from .stream import CLOSED_BY_PEER, Connection, TlsError, connect_tls
 
 if TYPE_CHECKING:
     import ssl
@@ -29,10 +29,11 @@ class Trunks:
 
     Args:
         resolver: finds them.
-        context: TLS for connections we open; `reload` replaces it.
+        context: TLS for connections we open.
         make: makes the protocol of a connection.
         timeout_s: to connect, for each address.
         metrics: counts.
+        own_trouble: says what is wrong with our own certificate, or nothing.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Trunks:
         make: "Callable[[], Connection]",
         timeout_s: float,
         metrics: "Metrics",
+        own_trouble: "Callable[[], str]",
     ) -> None:
         self._resolver = resolver
         self._context = context
         self._make = make
         self._timeout_s = timeout_s
         self._metrics = metrics
+        self._own_trouble = own_trouble
         self._open: dict[str, Connection] = {}
         self._opening: dict[str, asyncio.Task[Connection]] = {}
         self._troubles: dict[str, str] = {}
@@ -97,14 +100,26 @@ class Trunks:
             return
         connection = task.result()
         self._open[domain] = connection
+        connection.explain = lambda reason: self._explain(domain, connection, reason)
         connection.on_close(lambda reason: self._closed(domain, connection, reason))
         _log.info("trunk open", domain=domain, flow=connection.key)
+
+    def _explain(self, domain: str, connection: Connection, reason: str) -> str:
+        """Why a trunk ended.
+
+        In TLS 1.3 a client learns only after its handshake that the server does not like its certificate, and some
+        servers (those on Python's asyncio) close without saying so.
+        """
+        if reason == CLOSED_BY_PEER and not connection.has_received:
+            ours = self._own_trouble() or "certificate not accepted, it seems"
+            reason = f"peer refused us: {ours}"
+        return f"trunk to {domain}: {reason}"
 
     def _closed(self, domain: str, connection: Connection, reason: str) -> None:
         if self._open.get(domain) is connection:
             del self._open[domain]
+        reason = reason.removeprefix(f"trunk to {domain}: ")
         if reason.startswith("peer refused us"):
-            # In TLS 1.3 a client learns only after its handshake that the server does not like its certificate.
             self.trouble(domain, reason)
         else:
             _log.info("trunk closed", domain=domain, reason=reason)
