@@ -32,6 +32,7 @@ _BUTTON_MS = const(50)  # how often a button is looked at, and a lamp blinks
 _COLLECT_BYTES = const(4096)  # allocated between two collections of garbage: few, so that the heap stays in one piece
 _MEASURE_MS = const(1000)  # between two looks at how much of the heap lives
 _AES_ECB = const(1)
+_MAX_STARVED = const(10)  # rounds in a row without memory for their work, until the program gives up
 
 
 def new_aes(key):
@@ -61,8 +62,6 @@ class Terminal:
         self._quit_at = None
         self._peak = 0
         self._collect_at = 0
-        self._buffer = bytearray(MAX_MESSAGE_BYTES + OVERHEAD_BYTES)
-        self._view = memoryview(self._buffer)
         self._link = Link(new_aes)
         for item in self._board.inputs():
             self._poll.register(item, select.POLLIN)
@@ -107,20 +106,37 @@ class Terminal:
         gc.collect()
         emit("started", aor=self._config.aor, heap_used=gc.mem_alloc())
         self._connect()
+        starved = 0
         while self._running:
-            for _ in self._poll.ipoll(self._sleep_ms()):
-                pass
-            # Whatever woke us, everything is looked at: cheaper than asking which it was, and speech comes first.
-            self._media.receive()
-            now = self._clock.now()
-            if self._media.timer_at is not None and now >= self._media.timer_at:
-                self._media.handle_timer(now)
+            try:
+                self._work()
+                starved = 0
+            except MemoryError:
+                # What was being worked on is dropped, as if it had been lost on the way.
+                starved += 1
+                gc.collect()
+                emit("starved", heap_used=gc.mem_alloc())
+                if starved == _MAX_STARVED:
+                    raise
+
+    def _work(self):
+        """Wait for something, and take one datagram of each socket that has one; speech comes first."""
+        sip = False
+        for item in self._poll.ipoll(self._sleep_ms()):
+            if item[0] is self._rtp:
+                self._media.receive()
+            elif item[0] is self._sip:
+                sip = True
+        now = self._clock.now()
+        if self._media.timer_at is not None and now >= self._media.timer_at:
+            self._media.handle_timer(now)
+        if sip:
             self._receive(now)
-            for line in self._board.commands():
-                self._command(line, now)
-            self._handle_timers(now)
-            self._transmit()
-            self._board.show(self._phone.state)
+        for line in self._board.commands():
+            self._command(line, now)
+        self._handle_timers(now)
+        self._transmit()
+        self._board.show(self._phone.state)
 
     def _sleep_ms(self):
         now = self._clock.now()
@@ -132,15 +148,12 @@ class Terminal:
         return max(wait, 0)
 
     def _receive(self, now):
-        while True:
-            try:
-                size = self._sip.readinto(self._buffer)
-            except OSError:
-                return  # "connection refused": nobody listens there just now, and timers go on
-            if size is None:
-                return
-            if size and self._agent.receive(bytes(self._view[:size]), now):
-                self._registration.heard()
+        try:
+            datagram = self._sip.recv(MAX_MESSAGE_BYTES + OVERHEAD_BYTES)
+        except OSError:
+            return  # "connection refused": nobody listens there just now, and timers go on
+        if datagram and self._agent.receive(datagram, now):
+            self._registration.heard()
 
     def _handle_timers(self, now):
         for part in (self._agent, self._registration, self._phone):

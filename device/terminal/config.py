@@ -7,6 +7,9 @@ README.md in this folder describes every key.
 
 import json
 
+from sipwire.errors import ParseError
+from sipwire.uri import Uri
+
 __all__ = ["Config", "ConfigError", "load"]
 
 _HEX = "0123456789abcdef"
@@ -75,11 +78,20 @@ class Config:
         self.payload_types = [_CODECS.get(name) for name in self.codecs]
         if not self.payload_types or None in self.payload_types:
             raise ConfigError("codecs: PCMU and PCMA are known")
+        for key in ("auth_user", "display_name"):
+            if min(getattr(self, key) + " ") < " ":
+                raise ConfigError(key + ": control characters")  # a line end would begin a header
         self.ha1 = self.ha1.encode()
         self.user = self.user.encode()
         self.domain = self.domain.encode()
         self.auth_user = self.auth_user.encode() or self.user
         self.aor = b"sip:%s@%s" % (self.user, self.domain)
+        try:
+            host = Uri.parse(self.aor).host
+        except ParseError:
+            host = b""
+        if host != self.domain or not host:
+            raise ConfigError("user, domain: no SIP address")
 
 
 def load(path):

@@ -2,9 +2,9 @@
 
     received --put--> [ 160 bytes = 20 ms each, silence where nothing came ] --take every 20 ms--> played
 
-What comes out of order finds its place by itself, what is lost is silence, what comes twice is put twice. When nothing
-is left to play, playing waits, so that late audio is heard later and not lost; when more than 220 ms has piled up,
-playing skips ahead.
+What comes out of order finds its place by itself, what is lost is silence, what comes twice is put twice. When less
+than 20 ms is left to play, playing waits, so that late audio is heard later and not lost; when more than 220 ms has
+piled up, playing skips ahead.
 """
 
 from sipwire.compat import const
@@ -16,6 +16,7 @@ _SIZE = const(2048)  # 256 ms; a power of two, so that timestamps wrap where the
 _WRAP = const(2047)
 _DELAY = const(480)  # 60 ms between the arrival of the first packet and its playing
 _MAX_AHEAD = const(1760)  # 220 ms
+_FAR = const(32768)  # 4 s: what the replay window lets through is never so late, so it is a new beginning
 _MASK = const(0xFFFFFFFF)
 
 
@@ -24,7 +25,7 @@ class JitterBuffer:
 
     Attributes:
         late: packets that came after their time was played.
-        waited: frames of silence played because nothing had come.
+        waited: frames of silence played because too little had come.
         skipped: samples left out because too much had come.
     """
 
@@ -54,20 +55,16 @@ class JitterBuffer:
         if self._ahead < 0:
             self._restart(timestamp)
         offset = ((timestamp - self._play + 0x80000000) & _MASK) - 0x80000000
-        if offset < 0:
+        if offset < -_FAR or offset + size - self._ahead > _SIZE:
+            self._restart(timestamp)  # a pause, or a new beginning: nothing of what was written is near
+            offset = 0
+        elif offset < 0:
             self.late += 1
             return
-        if offset + size > _MAX_AHEAD:
-            if offset + size - self._ahead > _SIZE:
-                self._restart(timestamp)  # a pause, or a new beginning: nothing of what was written is near
-                offset = 0
-            else:
-                while offset + size > _DELAY:
-                    self._skip()
-                    offset -= FRAME
-                if offset < 0:
-                    self.late += 1
-                    return
+        elif offset + size > _MAX_AHEAD:
+            while offset >= FRAME and offset + size > _DELAY:
+                self._skip()
+                offset -= FRAME
         at = timestamp & _WRAP
         first = min(size, _SIZE - at)
         ring = memoryview(self._ring)
@@ -82,7 +79,7 @@ class JitterBuffer:
         """Put the next 20 ms into ``frame``, `FRAME` bytes; silence where nothing has come."""
         if self._ahead >= 0 and self._fill > 0:
             self._fill -= FRAME
-        elif self._ahead > 0:
+        elif self._ahead >= FRAME:
             at = self._play & _WRAP
             ring = memoryview(self._ring)
             first = min(FRAME, _SIZE - at)
@@ -91,7 +88,7 @@ class JitterBuffer:
                 frame[first:] = ring[: FRAME - first]
             self._advance(at, first)
             return
-        elif self._ahead == 0:
+        elif self._ahead >= 0:
             self.waited += 1
         frame[:] = self._blank
 

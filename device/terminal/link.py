@@ -102,8 +102,8 @@ class Link:
         """
         if datagram[:1] != bytes((FRAME_MARK,)):
             return datagram, "plain"
-        if not self._pending and now > self._old_until:
-            del self._receivers[1:]
+        if now > self._old_until:
+            del self._receivers[2 if self._pending else 1 :]
         try:
             spi = frame_spi(datagram)
             for receiver in self._receivers:

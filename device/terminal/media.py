@@ -1,7 +1,7 @@
 """Speech: the RTP pump of one call, SRTP both ways and never RTP.
 
     microphone -> encode -> RTP -> SRTP -> socket        every 20 ms by the clock
-    socket -> SRTP -> RTP -> jitter buffer               whenever something has come; the socket is drained
+    socket -> SRTP -> RTP -> jitter buffer               whenever something has come
     jitter buffer -> decode -> speaker                   every 20 ms by the clock
 
 The large buffers are made once, while the heap is still in one piece. A packet that fails a check is dropped and
@@ -21,10 +21,10 @@ from .jitter import FRAME, JitterBuffer
 __all__ = ["Media"]
 
 _FRAME_MS = const(20)
-_PACKET_BYTES = const(512)  # of a datagram: 40 ms and every header; what is cut off fails its tag
+_PACKET_BYTES = const(400)  # of a datagram: 40 ms and its headers; what is cut off fails its tag
 _MAX_BEHIND_MS = const(200)  # when the device slept for longer, packets are not sent in a burst but left out
 _MAX_OVERHEAD_BYTES = const(26)  # of SRTP: a tag, and an MKI of up to 16 bytes
-_DRAIN = const(50)  # packets handled before anything else gets its turn
+_DRAIN = const(50)  # more than any queue holds
 
 
 class Media:
@@ -111,19 +111,16 @@ class Media:
         return statistics
 
     def receive(self):
-        """Drain the socket: lwIP keeps six datagrams, and what does not fit is lost."""
-        if not self._active:
-            self._flush()
+        """Take the datagram that the socket has ready."""
+        try:
+            # Not readinto(): that goes on reading until its buffer is full, and glues datagrams together.
+            data = self._socket.recv(_PACKET_BYTES)
+        except OSError:
             return
-        packet = self._in
-        for _ in range(_DRAIN):
-            try:
-                size = self._socket.readinto(packet)
-            except OSError:
-                return
-            if size is None:
-                return
-            self._take(packet, size)
+        if self._active:
+            size = len(data)
+            self._in[:size] = data
+            self._take(self._in, size)
 
     def _take(self, packet, size):
         try:
@@ -146,13 +143,11 @@ class Media:
 
     def _flush(self):
         """Throw away what came when no call was on."""
-        scrap = bytearray(16)
-        for _ in range(_DRAIN):
-            try:
-                if self._socket.readinto(scrap) is None:
-                    return
-            except OSError:
-                return
+        try:
+            for _ in range(_DRAIN):
+                self._socket.recv(_PACKET_BYTES)
+        except OSError:
+            pass
 
     def handle_timer(self, now):
         """Send and play the 20 ms that are due."""

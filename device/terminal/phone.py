@@ -63,6 +63,7 @@ class Phone:
         self._contact = contact
         self._address = address
         self._media = media
+        self._serial = 0  # of the calls we make
         self._reset()
 
     def _reset(self):
@@ -121,12 +122,14 @@ class Phone:
             emit("refused", command="call", reason="busy")
             return
         uri = target.encode()
-        if b":" not in uri:
+        if b":" not in uri.partition(b"@")[0]:  # else that of a port
             uri = b"sip:" + uri
         if b"@" not in uri:
             uri += b"@" + self._config.domain
         try:
-            Uri.parse(uri)
+            parsed = Uri.parse(uri)
+            if not parsed.is_sip or parsed.headers:
+                raise ParseError("URI")
         except ParseError:
             emit("refused", command="call", reason="malformed URI")
             return
@@ -147,8 +150,11 @@ class Phone:
         self._end_at = now + _RING_MS
         emit("calling", peer=uri)
 
+        self._serial += 1
+        serial = self._serial
+
         def invited(event, _, now):
-            self._invited(request, event, now)
+            self._invited(serial == self._serial and self.state != IDLE, event, now)
 
         self._invite = self._agent.request(request, now, invited)
 
@@ -187,6 +193,7 @@ class Phone:
         elif self.state == _ANSWERED:
             # "The callee's UA MUST NOT send a BYE on a confirmed dialog until it has received an ACK" (section 15).
             self._leaving = True
+            self._media.stop()
         elif self.state == _TALKING:
             self._bye("hung up", now)
         elif self.state == _CALLING:
@@ -198,21 +205,21 @@ class Phone:
 
     # The caller's side.
 
-    def _invited(self, request, event, now):
-        """A response to an INVITE of ours, or `TIMEOUT`; perhaps to one whose call is over."""
-        current = self._invite is not None and self._invite.request is request
+    def _invited(self, current, event, now):
+        """A response to an INVITE of ours, or `TIMEOUT`; ``current`` is False when its call is over."""
         if event == TIMEOUT:
             if current:
                 self._failed(408, "no answer", None)
             return
         status = event.status
         if 200 <= status < 300:
-            self._accepted(request, current, event, now)
+            self._accepted(current, event, now)
         elif not current:
             return
         elif status < 200:
+            due = self.state == _CANCELLING and not self._can_cancel
             self._can_cancel = True
-            if self.state == _CANCELLING:
+            if due:
                 self._cancel(now)
             elif status >= 180 and self.state == _CALLING:
                 emit("progress", status=status)
@@ -222,22 +229,21 @@ class Phone:
     def _cancel(self, now):
         # "If no provisional response has been received, the CANCEL request MUST NOT be sent" (section 9.1).
         if self._can_cancel:
-            self._can_cancel = False
             self._agent.request(cancel_for(self._invite.request), now, _ignore)
 
-    def _accepted(self, request, current, response, now):
+    def _accepted(self, current, response, now):
         """A 2xx: the first, the same again, that of another fork, or one that crosses our CANCEL or BYE."""
         dialog = self._dialog if current else None
         if dialog is not None and response.to.tag == dialog.remote_tag:
             self._agent.send(dialog.new_ack(1))
             return
         try:
-            fork = Dialog.as_caller(request, response)
+            fork = Dialog.as_caller(response, response)
+            self._agent.send(fork.new_ack(1))
         except ParseError:
             if dialog is None and current:
                 self._failed(502, "unusable answer", None)
             return
-        self._agent.send(fork.new_ack(1))
         if dialog is not None or self.state != _CALLING or not current:
             self._agent.request(fork.new_request("BYE"), now, _ignore)
             if current and dialog is None:
@@ -246,7 +252,7 @@ class Phone:
         self._dialog = fork
         self._end_at = None
         try:
-            self._agreed = accept_answer(self._offer, Session.parse(response.body))
+            self._agreed = _numeric(accept_answer(self._offer, Session.parse(response.body)))
         except ParseError as error:
             self._bye(error.reason, now)
             return
@@ -285,10 +291,7 @@ class Phone:
         elif method != "INVITE":
             self._other(transaction, request, now)
         elif self.state != IDLE:
-            if (
-                self._invite.request.call_id == request.call_id
-                and request.cseq.number == self._invite.request.cseq.number
-            ):
+            if dialog is not None and dialog.call_id == request.call_id:
                 agent.reject(transaction, 482, "Loop Detected", now)  # merged, section 8.2.2.2
             else:
                 agent.reject(transaction, 486, "Busy Here", now)
@@ -332,10 +335,12 @@ class Phone:
                     config.payload_types,
                     keys,
                 )
+                _numeric(self._agreed)
             else:
                 keys = [Crypto.make(i + 1, name, _new_key(name)) for i, name in enumerate(_SUITES)]
                 self._offer = make_offer(self._address, config.rtp_port, _session_id(), config.payload_types, keys)
             self._dialog = Dialog.as_callee(request, tag)
+            self._dialog.new_ack(0)  # a route set of no use shows now, not when a BYE is to be sent
         except ParseError as error:
             self._reset()
             agent.reject(
@@ -371,7 +376,7 @@ class Phone:
             return
         if self._agreed is None:
             try:
-                self._agreed = accept_answer(self._offer, Session.parse(request.body))
+                self._agreed = _numeric(accept_answer(self._offer, Session.parse(request.body)))
             except ParseError as error:
                 self._bye(error.reason, now)
                 return
@@ -424,6 +429,14 @@ def _ignore(event, how, now):
 
 def _new_key(suite):
     return urandom(SUITES[suite].key_salt_bytes)
+
+
+def _numeric(agreed):
+    """What was agreed, where its address is an IPv4 one: looking up a peer's names would stop everything for seconds."""
+    numbers = agreed.address.split(b".")
+    if len(numbers) != 4 or [n for n in numbers if not n.isdigit() or len(n) > 3 or int(n) > 255]:
+        raise ParseError("address", 488, "unusable")
+    return agreed
 
 
 def _session_id():

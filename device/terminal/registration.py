@@ -132,7 +132,8 @@ class Registration:
         number = self._cseq
 
         def answered(event, how, now):
-            if number == self._cseq:  # else it belongs to an attempt that was given up
+            # Else it belongs to an attempt that was given up, or to the taking back of the binding.
+            if number == self._cseq and self.state != _WAITING:
                 self._answered(event, how, now)
 
         self._agent.request(request, now, answered, plain)
@@ -190,8 +191,6 @@ class Registration:
 
     def _final(self, response, how, now):
         status = response.status
-        if self.state == _WAITING:
-            return  # the answer to taking the binding back, or one that comes too late
         if status == 200 and self.state != _ASKING:
             self._registered(response, how, now)
         elif status == 401 and self.state == _ASKING:

@@ -15,8 +15,12 @@ from sipwire.compat import const
 from sipwire.errors import ParseError
 from sipwire.message import Request, parse
 from sipwire.transaction import (
+    ACCEPTED,
+    COMPLETED,
+    CONFIRMED,
     MAGIC_COOKIE,
     TERMINATED,
+    TIMEOUT,
     InviteClient,
     InviteServer,
     NonInviteClient,
@@ -29,7 +33,7 @@ __all__ = ["ALLOW", "UserAgent", "token"]
 
 ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS"
 MAX_MESSAGE_BYTES = 3072  # a terminal has not the memory for more; else its frame is dropped
-_MAX_SERVERS = const(8)  # requests from others that are remembered at once; a further one gets 503
+_MAX_SERVERS = const(8)  # requests from others that are remembered at once; where none is done, a further one gets 503
 
 
 def token(size=8):
@@ -105,6 +109,8 @@ class UserAgent:
     def respond(self, transaction, response, now):
         """Send a response in its server transaction."""
         transaction.respond(response, now)
+        if response.status >= 200:
+            transaction.request = None  # answered: all that may be needed again is the answer, and the machine has it
         self._flush(transaction, False)
         self._forget(self._servers, transaction)
 
@@ -158,6 +164,8 @@ class UserAgent:
         self._flush(transaction, plain)
         self._forget(self._clients, transaction)
         for event in transaction.take_events():
+            if event == TIMEOUT or event.status >= 200:
+                transaction.request = None
             callback(event, how, now)
 
     def receive(self, datagram, now):
@@ -216,7 +224,7 @@ class UserAgent:
             return
         kind = InviteServer if request.method == "INVITE" else NonInviteServer
         transaction = kind(request, False, now)
-        if len(self._servers) >= _MAX_SERVERS:
+        if len(self._servers) >= _MAX_SERVERS and not self._make_room():
             response = request.response(503, "Service Unavailable", token(4))
             response.add("Retry-After", b"10")
             self._emit(response.serialize(), False)
@@ -231,4 +239,24 @@ class UserAgent:
                 self.reject(transaction, 200, "OK", now)
                 self.phone.handle_cancel(invite, now)
             return
-        self.phone.handle_request(transaction, request, now)
+        try:
+            self.phone.handle_request(transaction, request, now)
+        except ParseError as error:
+            # Found out late; unanswered, it would be remembered for ever.
+            self.malformed += 1
+            self.reject(transaction, error.status, "Bad Request", now)
+
+    def _make_room(self):
+        """Forget what was answered longest ago; returns whether there was any.
+
+        It is remembered for repetitions alone, and all but an INVITE that waits for its ACK may be answered anew. So
+        nobody's OPTIONS keep somebody's BYE from being heard.
+        """
+        oldest = None
+        for transaction in self._servers.values():
+            done = (ACCEPTED, CONFIRMED) if isinstance(transaction, InviteServer) else (COMPLETED,)
+            if transaction.state in done and (oldest is None or transaction.end_at < oldest.end_at):
+                oldest = transaction
+        if oldest is not None:
+            self._servers.pop(oldest.key)
+        return oldest is not None

@@ -128,7 +128,9 @@ def compare(sent: Path, heard: Path, payload_type: int = 0) -> Comparison:
     wanted = bytearray(len(pcm))
     codec.decode(coded, 0, wanted, len(coded))
     got = read(heard)
-    silence = bytes(FRAME_BYTES)
+    silent = bytearray(FRAME_BYTES)
+    codec.decode(bytearray([codec.silence]) * (FRAME_BYTES // 2), 0, silent, FRAME_BYTES // 2)
+    silence = bytes(silent)
     at = inserted = 0
     for i in range(0, len(got) - FRAME_BYTES + 1, FRAME_BYTES):
         frame = got[i : i + FRAME_BYTES]
