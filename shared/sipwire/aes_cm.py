@@ -34,6 +34,7 @@ class CounterMode:
     def __init__(self, encrypt: "BlockFunction", salt: bytes, blocks: int = 16) -> None:
         self._encrypt = encrypt
         self._salt = salt
+        self._salt_end = salt[12] << 8 | salt[13]
         self._blocks = blocks
         self._counters = bytearray(16 * blocks)
         self._pad = bytearray(16 * blocks)
@@ -61,7 +62,7 @@ class CounterMode:
             at += 16
         self._first = first
 
-    def apply(self, data: bytearray, start: int, end: int, ssrc: int, index: int) -> None:
+    def apply(self, data: bytearray, start: int, end: int, ssrc: int, high: int, low: int) -> None:
         """Encrypt or decrypt ``data[start:end]`` in place.
 
         Args:
@@ -69,23 +70,30 @@ class CounterMode:
             start: where to begin in it.
             end: where to end; at most `MAX_BYTES` further.
             ssrc: 32 bits (the SPI, for a hop frame).
-            index: 48 bits.
+            high: the upper 32 bits of the packet index: SRTP's rollover counter.
+            low: its lower 16 bits: the RTP sequence number.
 
         Raises:
             ValueError: more than `MAX_BYTES`, whose keystream would repeat.
         """
-        if end - start > MAX_BYTES:
-            raise ValueError("more data than one counter can encrypt")
-        if index >> 16 != self._high or ssrc != self._ssrc:
-            self._lay_out(ssrc, index >> 16)
+        if high != self._high or ssrc != self._ssrc:
+            self._lay_out(ssrc, high)
         elif self._first:
             self._count_from(0)
-        salt = self._salt
-        set_index(self._counters, self._blocks, ((index >> 8) & 0xFF) ^ salt[12], (index & 0xFF) ^ salt[13])
-        while start < end:
-            self._encrypt(self._counters, self._pad)
-            size = min(end - start, 16 * self._blocks)
-            xor(data, start, self._pad, size)
-            start += size
-            if start < end:
-                self._count_from(self._first + self._blocks)
+        blocks = self._blocks
+        counters = self._counters
+        pad = self._pad
+        set_index(counters, blocks, low ^ self._salt_end)
+        self._encrypt(counters, pad)
+        size = end - start
+        whole = 16 * blocks
+        if size > whole:
+            if size > MAX_BYTES:
+                raise ValueError("more data than one counter can encrypt")
+            while size > whole:
+                xor(data, start, pad, whole)
+                start += whole
+                size -= whole
+                self._count_from(self._first + blocks)
+                self._encrypt(counters, pad)
+        xor(data, start, pad, size)

@@ -14,9 +14,9 @@ except ImportError:
 
 
 try:
-    from .viper import alaw_encode, decode, set_index, ulaw_encode, xor
+    from .viper import alaw_encode, copy, decode, differs, set_index, ulaw_encode, xor
 except (ImportError, SyntaxError):
-    from .plain import alaw_encode, decode, set_index, ulaw_encode, xor
+    from .plain import alaw_encode, copy, decode, differs, set_index, ulaw_encode, xor
 
 __all__ = [
     "a2b_hex",
@@ -24,7 +24,9 @@ __all__ = [
     "b64decode",
     "b64encode",
     "const",
+    "copy",
     "decode",
+    "differs",
     "hex_of",
     "set_index",
     "ulaw_encode",

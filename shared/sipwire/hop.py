@@ -120,7 +120,7 @@ class HopSender:
         frame[1:5] = self.spi.to_bytes(4, "big")
         frame[5:9] = self.seq.to_bytes(4, "big")
         frame += message
-        self._cipher.apply(frame, _HEADER_BYTES, len(frame), self.spi, self.seq)
+        self._cipher.apply(frame, _HEADER_BYTES, len(frame), self.spi, self.seq >> 16, self.seq & 0xFFFF)
         return bytes(frame) + self._mac.digest(frame)[:_TAG_BYTES]
 
 
@@ -156,5 +156,5 @@ class HopReceiver:
             raise SecurityError("hop replay")
         self.window.add(seq)
         message = bytearray(frame[_HEADER_BYTES:end])
-        self._cipher.apply(message, 0, len(message), self.spi, seq)
+        self._cipher.apply(message, 0, len(message), self.spi, seq >> 16, seq & 0xFFFF)
         return bytes(message)

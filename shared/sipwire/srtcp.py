@@ -55,7 +55,9 @@ class SrtcpSender(_Context):
             raise StateError("SRTCP key used up")
         self.index += 1
         data = bytearray(packet)
-        self._cipher.apply(data, _CLEAR_BYTES, len(data), int.from_bytes(packet[4:8], "big"), self.index)
+        self._cipher.apply(
+            data, _CLEAR_BYTES, len(data), int.from_bytes(packet[4:8], "big"), self.index >> 16, self.index & 0xFFFF
+        )
         data += self.index.to_bytes(4, "big")
         data[-4] |= _ENCRYPTED
         return bytes(data) + self._mki + self._tag(data)
@@ -90,5 +92,5 @@ class SrtcpReceiver(_Context):
             raise SecurityError("srtcp replay")
         self._window.add(index)
         data = bytearray(packet[:end])
-        self._cipher.apply(data, _CLEAR_BYTES, end, int.from_bytes(packet[4:8], "big"), index)
+        self._cipher.apply(data, _CLEAR_BYTES, end, int.from_bytes(packet[4:8], "big"), index >> 16, index & 0xFFFF)
         return bytes(data)

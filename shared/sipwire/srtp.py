@@ -9,11 +9,11 @@ before it decrypts or changes any state; what fails is dropped and counted by th
 from hashlib import sha1
 
 from .aes_cm import CounterMode
-from .compat import const
+from .compat import const, copy, differs
 from .errors import SecurityError, StateError
-from .kdf import Hmac, same
+from .kdf import Hmac
 from .replay import WINDOW_SIZE, ReplayWindow
-from .rtp import SEQ_MOD, header_size, seq_delta
+from .rtp import HEADER_BYTES, SEQ_MOD, header_size, seq_delta
 
 __all__ = ["SUITES", "SrtpReceiver", "SrtpSender", "Suite", "session_keys"]
 
@@ -25,6 +25,7 @@ _LABEL_RTP = const(0)  # section 4.3.2: the labels of encryption, authentication
 _AUTH_KEY_BYTES = const(20)
 _SALT_BYTES = const(14)
 _FRAME_BLOCKS = const(10)  # 160 bytes: 20 ms of G.711
+_PLAIN_HEADER = const(0x80)  # version 2; no padding, extension or CSRC
 _MAX_ROC = const(0xFFFFFFFF)  # section 9.2: 2^48 packets under one key
 
 
@@ -77,7 +78,7 @@ def session_keys(
         salt = bytearray(master_salt)
         salt[7] ^= label + offset
         key = bytearray(size)
-        CounterMode(encrypt, bytes(salt), (size + 15) // 16).apply(key, 0, size, 0, 0)
+        CounterMode(encrypt, bytes(salt), (size + 15) // 16).apply(key, 0, size, 0, 0, 0)
         keys.append(bytes(key))
     return keys[0], keys[1], keys[2]
 
@@ -95,14 +96,17 @@ class _Context:
         self._mki = mki
         self._tag_bytes = suite.tag_bytes
         self.overhead_bytes = len(mki) + suite.tag_bytes
+        self._ssrc = -1
+        self._ssrc_bytes = b""
+        self._roc_bytes = bytes(4)  # of the last packet: the same for 65536 of them
 
-    def _tag(self, packet: bytearray, end: int, roc: int) -> bytes:
-        """The tag over ``packet[:end]`` and the rollover counter (section 4.2)."""
-        return self._mac.digest(memoryview(packet)[:end], roc.to_bytes(4, "big"))[: self._tag_bytes]
+    def _see_ssrc(self, packet: bytearray) -> None:
+        self._ssrc_bytes = bytes(packet[8:12])
+        self._ssrc = int.from_bytes(self._ssrc_bytes, "big")
 
 
 class SrtpSender(_Context):
-    """Protects the packets of one SSRC that we send.
+    """Protects the packets of one SSRC that we send: that of the first packet.
 
     Args:
         suite: one of `SUITES`.
@@ -129,26 +133,40 @@ class SrtpSender(_Context):
             The size of the SRTP packet.
 
         Raises:
-            StateError: the seq is not above the last one (a keystream would be used twice), or the key is used up.
+            ValueError: no room in the buffer.
+            StateError: the seq is not above the last one (a keystream would be used twice), another SSRC, or the key is
+                used up.
         """
+        if len(packet) < size + self.overhead_bytes:
+            raise ValueError("no room for the tag")
+        start = HEADER_BYTES if size >= HEADER_BYTES and packet[0] == _PLAIN_HEADER else header_size(packet, size)
+        if self._ssrc_bytes and differs(packet, 8, self._ssrc_bytes, 4):
+            raise StateError("another SSRC")
         seq = packet[2] << 8 | packet[3]
-        last = self._last_seq
-        if last >= 0:
-            if seq_delta(seq, last) <= 0:
-                raise StateError("RTP seq out of order")
-            if seq < last:
-                if self.roc == _MAX_ROC:
-                    raise StateError("SRTP key used up")
-                self.roc += 1
+        if seq != self._last_seq + 1 or not seq:
+            self._follow(seq, packet)
         self._last_seq = seq
-        start = header_size(packet, size)
-        ssrc = int.from_bytes(packet[8:12], "big")
-        self._cipher.apply(packet, start, size, ssrc, self.roc << 16 | seq)
-        tag = self._tag(packet, size, self.roc)
-        end = size + len(self._mki)
-        packet[size:end] = self._mki
-        packet[end : end + self._tag_bytes] = tag
-        return end + self._tag_bytes
+        self._cipher.apply(packet, start, size, self._ssrc, self.roc, seq)
+        tag = self._mac.digest(memoryview(packet)[:size], self._roc_bytes)
+        if self._mki:
+            packet[size : size + len(self._mki)] = self._mki
+            size += len(self._mki)
+        copy(packet, size, tag, self._tag_bytes)
+        return size + self._tag_bytes
+
+    def _follow(self, seq: int, packet: bytearray) -> None:
+        """Take the first seq, or one that is not just one above the last."""
+        last = self._last_seq
+        if last < 0:
+            self._see_ssrc(packet)
+            return
+        if seq_delta(seq, last) <= 0:
+            raise StateError("RTP seq out of order")
+        if seq < last:
+            if self.roc == _MAX_ROC:
+                raise StateError("SRTP key used up")
+            self.roc += 1
+            self._roc_bytes = self.roc.to_bytes(4, "big")
 
 
 class SrtpReceiver(_Context):
@@ -167,7 +185,7 @@ class SrtpReceiver(_Context):
     ) -> None:
         super().__init__(suite, key_salt, new_aes, mki)
         self._window = ReplayWindow(window)
-        self._ssrc = -1
+        self._roc = 0
 
     def unprotect(self, packet: bytearray, size: int) -> int:
         """Verify and decrypt ``packet[:size]`` in place.
@@ -185,22 +203,28 @@ class SrtpReceiver(_Context):
                 changed then.
         """
         mki_at = size - self.overhead_bytes
-        tag_at = size - self._tag_bytes
-        start = header_size(packet, mki_at)
-        if packet[mki_at:tag_at] != self._mki:
+        plain = mki_at >= HEADER_BYTES and packet[0] == _PLAIN_HEADER
+        start = HEADER_BYTES if plain else header_size(packet, mki_at)
+        if self._mki and packet[mki_at : mki_at + len(self._mki)] != self._mki:
             raise SecurityError("srtp mki")
-        ssrc = int.from_bytes(packet[8:12], "big")
-        if self._ssrc >= 0 and ssrc != self._ssrc:
+        if self._ssrc_bytes and differs(packet, 8, self._ssrc_bytes, 4):
             raise SecurityError("srtp ssrc")
-        index = self._index(packet[2] << 8 | packet[3])
+        seq = packet[2] << 8 | packet[3]
+        index = self._index(seq)
         # Section 3.3 lists the replay check before the tag; both come before any state changes.
         if index < 0 or not self._window.is_fresh(index):
             raise SecurityError("srtp replay")
-        if not same(self._tag(packet, mki_at, index >> 16), packet[tag_at:size]):
+        roc = index >> 16
+        roc_bytes = self._roc_bytes if roc == self._roc else roc.to_bytes(4, "big")
+        tag = self._mac.digest(memoryview(packet)[:mki_at], roc_bytes)
+        if differs(packet, size - self._tag_bytes, tag, self._tag_bytes):
             raise SecurityError("srtp tag")
         self._window.add(index)
-        self._ssrc = ssrc
-        self._cipher.apply(packet, start, mki_at, ssrc, index)
+        if not self._ssrc_bytes:
+            self._see_ssrc(packet)
+        self._roc = roc
+        self._roc_bytes = roc_bytes
+        self._cipher.apply(packet, start, mki_at, self._ssrc, roc, seq)
         return mki_at
 
     def _index(self, seq: int) -> int:

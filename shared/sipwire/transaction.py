@@ -149,6 +149,7 @@ class Transaction:
         request: that request.
         key: what its messages have in common, see `client_key` and `server_key`.
         state: one of the state names above.
+        end_at: when the present state ends by itself, or None.
     """
 
     _key_of: "Callable[[Request], bytes]"
@@ -162,17 +163,17 @@ class Transaction:
         self._events: "list[Event]" = []
         self._repeat_at: "int | None" = None
         self._repeat_ms = 0
-        self._end_at: "int | None" = None
+        self.end_at: "int | None" = None
         self._wire = b""  # what is sent again
 
     @property
     def timer_at(self) -> "int | None":
         """When `handle_timer` wants to be called, or None."""
         if self._repeat_at is None:
-            return self._end_at
-        if self._end_at is None:
+            return self.end_at
+        if self.end_at is None:
             return self._repeat_at
-        return min(self._repeat_at, self._end_at)
+        return min(self._repeat_at, self.end_at)
 
     def take_outgoing(self) -> "list[bytes]":
         """Messages to send now, in order."""
@@ -193,7 +194,7 @@ class Transaction:
 
     def handle_timer(self, now: int) -> None:
         """Do what is due at ``now``; does nothing when called early."""
-        if self._end_at is not None and now >= self._end_at:
+        if self.end_at is not None and now >= self.end_at:
             self._ended()
         elif self._repeat_at is not None and now >= self._repeat_at:
             self._repeated(now)
@@ -206,7 +207,7 @@ class Transaction:
         self._wire = b""
         self.state = TERMINATED if end_ms == 0 else state
         self._repeat_at = None
-        self._end_at = now + end_ms if end_ms else None
+        self.end_at = now + end_ms if end_ms else None
 
     def _fail(self, event: str) -> None:
         self._enter(TERMINATED, 0, None)
@@ -232,7 +233,7 @@ class ClientTransaction(Transaction):
         super().__init__(request, reliable, now)
         self._wire = request.serialize()
         self._outgoing.append(self._wire)
-        self._end_at = now + 64 * T1_MS  # Timer B or F
+        self.end_at = now + 64 * T1_MS  # Timer B or F
         if not reliable:
             self._repeat(now, T1_MS)  # Timer A or E
 

@@ -7,7 +7,7 @@ no emitter, importing it raises SyntaxError, on CPython ImportError; `compat` th
 
 import micropython
 
-__all__ = ["alaw_encode", "decode", "set_index", "ulaw_encode", "xor"]
+__all__ = ["alaw_encode", "copy", "decode", "differs", "set_index", "ulaw_encode", "xor"]
 
 
 @micropython.viper
@@ -19,12 +19,31 @@ def xor(target: ptr8, start: int, pad: ptr8, size: int):  # noqa: F821
 
 
 @micropython.viper
-def set_index(counters: ptr8, blocks: int, high: int, low: int):  # noqa: F821
+def copy(target: ptr8, start: int, source: ptr8, size: int):  # noqa: F821
+    i = 0
+    while i < size:
+        target[start + i] = source[i]
+        i += 1
+
+
+@micropython.viper
+def differs(data: ptr8, start: int, other: ptr8, size: int) -> int:  # noqa: F821
+    difference = 0
+    i = 0
+    while i < size:
+        difference |= data[start + i] ^ other[i]
+        i += 1
+    return difference
+
+
+@micropython.viper
+def set_index(counters: ptr8, blocks: int, index: int):  # noqa: F821
+    high = index >> 8
     at = 12
     end = 16 * blocks
     while at < end:
         counters[at] = high
-        counters[at + 1] = low
+        counters[at + 1] = index
         at += 16
 
 

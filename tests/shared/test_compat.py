@@ -50,18 +50,20 @@ class LoopTest(unittest.TestCase):
                 wanted = [i ^ pad[i - start] if start <= i < start + size else i for i in range(200)]
                 self.assertEqual(data, bytearray(wanted))
 
-    def test_xor_without_wide_integers(self):
-        fast = plain._WIDE_INTEGERS_ARE_FAST
-        plain._WIDE_INTEGERS_ARE_FAST = False
-        try:
-            self.test_xor()
-        finally:
-            plain._WIDE_INTEGERS_ARE_FAST = fast
+    def test_copy_and_differs(self):
+        for module in (plain, compat):
+            data = bytearray(10)
+            module.copy(data, 3, b"abcdef", 4)
+            self.assertEqual(data, bytearray(b"\0\0\0abcd\0\0\0"))
+            self.assertEqual(module.differs(data, 3, b"abcdef", 4), 0)
+            self.assertEqual(module.differs(data, 3, b"abcdef", 0), 0)
+            for other in (b"Abcd", b"abcD", b"abXd"):
+                self.assertNotEqual(module.differs(data, 3, other, 4), 0)
 
     def test_set_index(self):
         for module in (plain, compat):
             counters = bytearray(48)
-            module.set_index(counters, 3, 0xAB, 0xCD)
+            module.set_index(counters, 3, 0xABCD)
             self.assertEqual(counters, bytearray((bytes(12) + b"\xab\xcd" + bytes(2)) * 3))
 
     def test_encoders_agree(self):

@@ -62,7 +62,7 @@ class VectorTest(unittest.TestCase):
                 cipher = CounterMode(new_aes(unhex(case["session_key"])), unhex(case["session_salt"]), 3)
                 size = 16 * 0xFF02
                 data = bytearray(size)
-                cipher.apply(data, 0, size, case["ssrc"], case["roc"] << 16 | case["seq"])
+                cipher.apply(data, 0, size, case["ssrc"], case["roc"], case["seq"])
                 for first, blocks in case["keystream_blocks"].items():
                     at = 16 * int(first, 16)
                     self.assertEqual(bytes(data[at : at + 16 * len(blocks)]), unhex("".join(blocks)), case["source"])
@@ -102,28 +102,28 @@ class VectorTest(unittest.TestCase):
 class CounterModeTest(unittest.TestCase):
     def test_any_number_of_blocks_a_call_gives_one_keystream(self):
         wanted = bytearray(1000)
-        CounterMode(new_aes(KEY[:16]), KEY[16:], 70).apply(wanted, 0, 1000, 7, 0x123456789ABC)
+        CounterMode(new_aes(KEY[:16]), KEY[16:], 70).apply(wanted, 0, 1000, 7, 0x12345678, 0x9ABC)
         for blocks in (1, 2, 10, 62, 63):
             cipher = CounterMode(new_aes(KEY[:16]), KEY[16:], blocks)
             for size in (0, 1, 15, 16, 17, 160, 999, 1000):
                 data = bytearray(size + 3)
-                cipher.apply(data, 3, size + 3, 7, 0x123456789ABC)
+                cipher.apply(data, 3, size + 3, 7, 0x12345678, 0x9ABC)
                 self.assertEqual(data[3:], wanted[:size])
                 self.assertEqual(data[:3], bytes(3))
 
     def test_ssrc_and_index_change_the_keystream(self):
         cipher = CounterMode(new_aes(KEY[:16]), KEY[16:], 2)
         seen = []
-        for ssrc, index in ((1, 0), (2, 0), (1, 1), (1, 1 << 8), (1, 1 << 16), (1, 1 << 40), (1, 0)):
+        for ssrc, high, low in ((1, 0, 0), (2, 0, 0), (1, 0, 1), (1, 0, 256), (1, 1, 0), (1, 1 << 24, 0), (1, 0, 0)):
             data = bytearray(20)
-            cipher.apply(data, 0, 20, ssrc, index)
+            cipher.apply(data, 0, 20, ssrc, high, low)
             seen.append(bytes(data))
         self.assertEqual(seen[0], seen[-1])
         self.assertEqual(len(set(seen)), 6)
 
     def test_limit(self):
         cipher = CounterMode(new_aes(KEY[:16]), KEY[16:], 1)
-        self.assertRaises(ValueError, cipher.apply, bytearray(0), 0, MAX_BYTES + 1, 1, 1)
+        self.assertRaises(ValueError, cipher.apply, bytearray(0), 0, MAX_BYTES + 1, 1, 0, 1)
 
 
 class SenderTest(unittest.TestCase):
@@ -145,6 +145,19 @@ class SenderTest(unittest.TestCase):
             packet, size = make(seq)
             self.assertRaises(StateError, sender.protect, packet, size)
         send(sender, 12)
+
+    def test_one_ssrc_a_key(self):
+        sender, receiver = pair()
+        self.assertEqual(receive(receiver, send(sender, 0xFFFF, b"one")), b"one")
+        packet, size = make(0, ssrc=9)
+        self.assertRaises(StateError, sender.protect, packet, size)
+        # The refused packet has not counted a rollover.
+        self.assertEqual(receive(receiver, send(sender, 0xFFFF + 1 & 0xFFFF, b"two")), b"two")
+
+    def test_the_buffer_has_to_have_room(self):
+        sender, _ = pair()
+        packet, size = make(1)
+        self.assertRaises(ValueError, sender.protect, packet[: size + sender.overhead_bytes - 1], size)
 
     def test_rollover(self):
         sender, receiver = pair()
