@@ -1,0 +1,5 @@
+"""What a board runs after its start: the terminal, by wisp.json."""
+
+from terminal.app import run
+
+run()
