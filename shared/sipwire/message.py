@@ -294,13 +294,12 @@ def _value(line: bytes) -> bytes:
     return unfold(value) if b"\n" in value else value.strip(WSP)
 
 
-def _fields(head: bytes) -> "list[tuple[str, bytes]]":
-    """Split header lines (without the start line) into (key, line) pairs.
+def _read_fields(head: bytes, fields: "list[tuple[str, bytes]]") -> None:
+    """Split header lines (without the start line) into (key, line) pairs, up to the first that is wrong.
 
     "HCOLON = *( SP / HTAB ) ":" SWS": nothing else may stand between a name and its colon, and no bare CR or LF
     anywhere; both are ways to hide a header from one element and show it to the next.
     """
-    fields: "list[tuple[str, bytes]]" = []
     for line in head.split(b"\r\n"):
         if line[:1] == b" " or line[:1] == b"\t":
             if not fields:
@@ -315,7 +314,6 @@ def _fields(head: bytes) -> "list[tuple[str, bytes]]":
         fields.append((header_key(name.decode()), line))
         if len(fields) > MAX_HEADERS:
             raise ParseError("headers", 400, _TOO_LARGE)
-    return fields
 
 
 def parse(data: bytes) -> "Request | Response":
@@ -362,17 +360,17 @@ def parse(data: bytes) -> "Request | Response":
             failure = ParseError("version", 505, "unknown")
         elif len(words) != 3:
             failure = ParseError("Request-URI")
-    message.fields = _fields(rest)
     message.body = data[end + 4 :]
-    if failure is None:
-        try:
+    try:
+        _read_fields(rest, message.fields)
+        if failure is None:
             length = message.uint("content-length", MAX_MESSAGE_BYTES)
             if length is not None:
                 if length > len(message.body):
                     raise ParseError("content-length", 400, _TOO_LARGE)
                 message.body = message.body[:length]
-        except ParseError as error:
-            failure = error
+    except ParseError as error:
+        failure = error
     if failure is not None:
         if isinstance(message, Request):
             failure.request = message

@@ -227,12 +227,17 @@ class ParseTest(unittest.TestCase):
         self.assertEqual(caught.exception.reason, "too large headers")
 
     def test_what_can_be_answered_comes_with_the_error(self):
-        with self.assertRaises(ParseError) as caught:
-            parse(changed(b"314159 INVITE", b"314159 BYE"))
-        response = caught.exception.request.response(400, caught.exception.reason)
-        self.assertTrue(
-            response.serialize().startswith(b"SIP/2.0 400 mismatched CSeq\r\nVia: SIP/2.0/UDP pc.a.example")
-        )
+        for data, reason in (
+            (changed(b"314159 INVITE", b"314159 BYE"), b"mismatched CSeq"),
+            (changed(b"X-Unknown:", b"X-Unknown"), b"malformed header"),
+        ):
+            with self.subTest(reason.decode()):
+                with self.assertRaises(ParseError) as caught:
+                    parse(data)
+                response = caught.exception.request.response(400, caught.exception.reason)
+                self.assertTrue(
+                    response.serialize().startswith(b"SIP/2.0 400 %s\r\nVia: SIP/2.0/UDP pc.a.example" % reason)
+                )
 
     def test_white_space_before_the_colon(self):
         """HCOLON allows it, and nobody may read another header than we do (CVE-2020-28361)."""
