@@ -188,6 +188,16 @@ def _bound_names(body: list[ast.stmt]) -> set[str]:
     return found
 
 
+def _imported(function: ast.FunctionDef) -> set[str]:
+    """The names of modules and of their parts that a function imports: they mean the same wherever they are."""
+    return {
+        alias.asname or alias.name
+        for node in ast.walk(function)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
 def _arguments(arguments: ast.arguments) -> set[str]:
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
     return {argument.arg for argument in every if argument is not None}
@@ -306,6 +316,10 @@ class _Rename(ast.NodeTransformer):
         return node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        for base in node.bases:
+            if isinstance(base, ast.Attribute) or (isinstance(base, ast.Name) and base.id in self._module.linked):
+                # Private attributes get their names by module: the two classes could mean different things by one.
+                raise LinkError(f"{self._module.name}: line {node.lineno}: the base class is in another module")
         node.bases = [self.visit(base) for base in node.bases]
         node.decorator_list = [self.visit(one) for one in node.decorator_list]
         if not self._is_local(node.name):
@@ -340,11 +354,11 @@ class _Rename(ast.NodeTransformer):
         node.decorator_list = [self.visit(one) for one in node.decorator_list]
         node.args.defaults = [self.visit(one) for one in node.args.defaults]
         node.args.kw_defaults = [one and self.visit(one) for one in node.args.kw_defaults]
-        bound = _arguments(node.args) | _bound_names(node.body)
-        if any(_is_private(name) for name in bound - set(self._module.linked)):
+        bound = _arguments(node.args) | _bound_names(node.body) - _imported(node)
+        if any(_is_private(name) for name in bound):
             # const() of MicroPython would put a number in its place where a constant has that name.
             raise LinkError(f"{self._module.name}: line {node.lineno}: a local name must not begin with an underscore")
-        self._scopes.append(bound - set(self._module.linked))
+        self._scopes.append(bound)
         self._arguments.append(self._shorten(node, bound))
         node.body = [self.visit(statement) for statement in node.body]
         self._scopes.pop()
@@ -371,16 +385,20 @@ class _Rename(ast.NodeTransformer):
         self._arguments.pop()
         return node
 
-    def _comprehension(self, node: ast.AST) -> ast.AST:
-        bound = {
-            name.id
-            for generator in node.generators  # type: ignore[attr-defined]
-            for name in ast.walk(generator.target)
-            if isinstance(name, ast.Name)
-        }
+    def _comprehension(self, node: "ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp") -> ast.AST:
+        first, *others = node.generators
+        # What the first `for` goes over is looked up outside, everything else inside.
+        first.iter = self.visit(first.iter)
+        targets = [one.target for one in node.generators]
+        bound = {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
         self._scopes.append(bound)
         self._arguments.append({})
-        self.generic_visit(node)
+        first.ifs = [self.visit(one) for one in first.ifs]
+        node.generators = [first, *[self.visit(one) for one in others]]
+        if isinstance(node, ast.DictComp):
+            node.key, node.value = self.visit(node.key), self.visit(node.value)
+        else:
+            node.elt = self.visit(node.elt)
         self._scopes.pop()
         self._arguments.pop()
         return node

@@ -1,0 +1,194 @@
+"""The linker of the terminal's image: a program does the same linked, and what it can't link it refuses."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, micropython
+
+import image
+from image import LinkError, build, link
+
+# Two modules that do what could confuse the linker, and print what came of it.
+FIRST = '''
+"""Words for people."""
+from .third import LIMIT, Other, const
+
+__all__ = ["Thing", "apply", "shadow"]
+
+_LIMIT = const(7)
+_SIZE = 20
+_table = {"_LIMIT": "text stays", "x": _SIZE}
+
+
+def _same(value):
+    return ("first", value, _LIMIT)
+
+
+def shadow(LIMIT, other=_SIZE, *rest, key=None):
+    """An argument with the name of something imported, and one given by name."""
+    inner = [LIMIT for LIMIT in range(LIMIT)]
+    return inner, LIMIT, other, rest, key
+
+
+def apply(function, value):
+    return function(value)
+
+
+class Thing:
+    """A class whose attributes have names that others have too."""
+
+    kind = _SIZE
+    _hidden = "class"
+
+    def __init__(self, size=LIMIT):
+        self._a = size
+        self._same = _same(size)
+        self.public = Other(self._a)
+
+    def _same_method(self):
+        return self._same, self._hidden
+
+    def run(self):
+        counter = [0]
+
+        def count(step):
+            counter[0] += step
+            return counter[0]
+
+        return self._same_method(), count(2), count(step=3), self.public.value(), _table
+'''
+SECOND = """
+import json
+
+from sipwire import first as module
+from sipwire.first import Thing, apply
+from sipwire.third import Other as Renamed
+
+_LIMIT = 9
+
+
+def _same(value):
+    return "second" + str(value)
+
+
+def run():
+    thing = Thing(size=4)
+    found = [thing.run(), _same(_LIMIT), apply(lambda value, limit=1: (value, _same(value)), 5)]
+    found.append(module.shadow(3, key=1))
+    found.append(module.shadow(2, 3, 4))
+    try:
+        raise ValueError("said")
+    except ValueError as error:
+        found.append(str(error))
+    found.append([_same(i) for i in range(2)])
+    found.append({name: Renamed(name).value() for name in ("x",)})
+    print(json.dumps(found))
+"""
+THIRD = """
+try:
+    from micropython import const
+except ImportError:
+
+    def const(value):
+        return value
+
+
+LIMIT = 12
+
+
+class Other:
+    _a = 1
+
+    def __init__(self, given):
+        self._b = given
+
+    def value(self):
+        return self._a, self._b
+"""
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the modules; the linker looks there."""
+    package = tmp_path / "sipwire"
+    package.mkdir()
+    for name, source in (("__init__", ""), ("first", FIRST), ("second", SECOND), ("third", THIRD)):
+        (package / f"{name}.py").write_text(source)
+    monkeypatch.setattr(image, "_SOURCES", (tmp_path,))
+    return tmp_path
+
+
+def run(code: str, folder: Path) -> list[object]:
+    done = subprocess.run(
+        [micropython(), "-c", code], capture_output=True, text=True, env={"MICROPYPATH": str(folder)}, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert isinstance(found, list)
+    return found
+
+
+def test_a_linked_program_does_the_same(sources: Path, tmp_path: Path) -> None:
+    linked, legend = link("sipwire.second", ("run",))
+    (tmp_path / "linked.py").write_text(linked)
+    assert "sipwire" not in linked
+    assert "Words for people" not in linked
+    assert {"sipwire.first._same", "sipwire.second._same"} <= set(legend.values())
+    expected = run("import sipwire.second; sipwire.second.run()", sources)
+    assert len(expected) == 8
+    assert run("import linked; linked.run()", tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("x = 1\ndef f():\n    global x\n    x = 2\n", "line 3: global and nonlocal"),
+        ("import sipwire.first\n", "line 1: import modules by `from`"),
+        ("from sipwire.third import Other\nclass A(Other):\n    pass\n", "line 2: the base class is in another module"),
+        ("from sipwire import third\nclass A(third.Other):\n    pass\n", "line 2: the base class is in another module"),
+        ("def f(_x):\n    return _x\n", "line 1: a local name must not begin with an underscore"),
+        ("class A:\n    if True:\n        x = 1\n", "line 2: not understood in a class body"),
+        ("class A:\n    x, y = 1, 2\n", "line 2: plain names only in a class body"),
+        ("from sipwire.nowhere import x\n", "sipwire.nowhere: not found"),
+    ],
+)
+def test_what_it_refuses(sources: Path, source: str, message: str) -> None:
+    (sources / "sipwire" / "second.py").write_text(source)
+    with pytest.raises(LinkError) as caught:
+        link("sipwire.second", ())
+    assert message in str(caught.value)
+
+
+def test_the_image(tmp_path: Path) -> None:
+    folder = tmp_path / "image"
+    folder.mkdir()
+    (folder / "old.mpy").touch()
+    build(folder, native=False)
+    made = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert "old.mpy" not in made
+    assert {"terminal/app.mpy", "terminal/board/esp32.mpy", "sipwire/plain.mpy"} <= made
+    assert "sipwire/viper.py" not in made
+    legend = dict(line.split(" ") for line in (tmp_path / "image.names").read_text().splitlines())
+    assert "sipwire.message.parse" in legend.values()
+    # Without the native helper, and without anything else of the project at hand, it starts.
+    done = subprocess.run(
+        [micropython(), "-m", "terminal", "nowhere.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"MICROPYPATH": str(folder)},
+        timeout=60,
+    )
+    assert json.loads(done.stdout) == {"event": "error", "reason": "nowhere.json: can't be read"}, done.stderr
+
+
+def test_nothing_of_the_host_is_in_it() -> None:
+    """The terminal imports nothing that only a host needs."""
+    _, legend = link()
+    modules = {name.rpartition(".")[0] for name in legend.values()}
+    assert "terminal.phone" in modules
+    for host_only in ("stream", "digest_server"):
+        assert (ROOT / "shared" / "sipwire" / f"{host_only}.py").exists()
+        assert f"sipwire.{host_only}" not in modules
