@@ -1,8 +1,7 @@
 """Debian and Ubuntu packages unpacked into a folder of ours: no root, and no change to the system.
 
 apt does the work with lists, cache and status of its own; signatures are checked by the system's keys as always.
-Standard
-library only: this runs before anything is installed.
+Standard library only: this runs before anything is installed.
 """
 
 import os

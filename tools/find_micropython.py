@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """Find or fetch a MicroPython to run emulated terminals with, and print the command.
 
-In this order: $MICROPYTHON; ``micropython`` on PATH (where any will do); Debian's packages, unpacked into a cache
-    folder without touching the system. The 32-bit build is the better stand-in for an ESP32, with words and integers of
-    its size.
+In this order: $MICROPYTHON; ``micropython`` on PATH (where any will do); Debian's packages, into a cache folder,
+without touching the system. The 32-bit build is the better stand-in for an ESP32, with words and integers of its size.
 
     tools/find_micropython.py             any, 32 bits preferred
     tools/find_micropython.py --bits 32   that one or none
@@ -26,9 +25,10 @@ __all__ = ["find"]
 
 _SUITE = "trixie"  # the first Debian release with MicroPython 1.25, for amd64, arm64 and their 32-bit relatives
 _NARROW = {"amd64": "i386", "arm64": "armhf"}
+# The image is .mpy files of version 6.
 _PROBE = """
 import sys, cryptolib, hashlib, socket, select, json
-print(sys.implementation[0], 64 if sys.maxsize >> 32 else 32)
+print(sys.implementation[0], 64 if sys.maxsize >> 32 else 32, getattr(sys.implementation, "_mpy", 0) & 255)
 """.strip()
 
 
@@ -39,7 +39,7 @@ def _bits(command: str) -> int:
     except (OSError, subprocess.TimeoutExpired):
         return 0
     words = done.stdout.split()
-    return int(words[1]) if len(words) == 2 and words[0] == "micropython" else 0
+    return int(words[1]) if len(words) == 3 and (words[0], words[2]) == ("micropython", "6") else 0
 
 
 def _wrapper(root: Path) -> Path:
@@ -87,7 +87,9 @@ def find(bits: "int | None" = None) -> str:
     if given:
         found = _bits(given)
         if not found:
-            raise UnavailableError(f"MICROPYTHON={given} is no MicroPython with cryptolib, socket and select")
+            raise UnavailableError(
+                f"MICROPYTHON={given} is no MicroPython of 1.23 or newer with cryptolib, socket and select"
+            )
         if bits in (None, found):
             return given
     reasons = []
@@ -110,7 +112,7 @@ def find(bits: "int | None" = None) -> str:
                 continue
             if _bits(command):
                 return command
-            reasons.append(f"{label}: does not run on this machine")
+            reasons.append(f"{label}: does not run on this machine, or is too old")
             shutil.rmtree(root, ignore_errors=True)
     except UnavailableError as error:
         reasons.append(str(error))

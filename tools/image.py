@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Build the terminal's image: what a device without frozen code is given, small enough for its heap.
 
-    tools/image.py DIR        terminal/ and sipwire/ as .mpy files, ready for a device's file system or MICROPYPATH
+    python tools/image.py DIR     terminal/ and sipwire/ as .mpy files, ready for a device's file system or MICROPYPATH
 
 Code loaded from a file system lies in the heap, and there names, constants and tables weigh twice as much as bytecode.
 So everything that `terminal.app` imports is *linked* into its one module: every module-level name is resolved here and

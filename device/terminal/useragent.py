@@ -29,7 +29,7 @@ from sipwire.transaction import (
     server_key,
 )
 
-__all__ = ["ALLOW", "UserAgent", "token"]
+__all__ = ["ALLOW", "MAX_MESSAGE_BYTES", "UserAgent", "token"]
 
 ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS"
 MAX_MESSAGE_BYTES = 3072  # a terminal has not the memory for more; else its frame is dropped

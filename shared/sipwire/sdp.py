@@ -7,7 +7,7 @@ from .crypto import Crypto
 from .errors import ParseError
 from .grammar import parse_uint
 
-__all__ = ["Agreed", "Media", "Session", "accept_answer", "make_answer", "make_offer"]
+__all__ = ["MAX_LINES", "Agreed", "Media", "Session", "accept_answer", "make_answer", "make_offer"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -62,7 +62,7 @@ class StreamParser:
                     break
                 if end > MAX_HEAD_BYTES:
                     raise ParseError("headers", 513, "too large")
-                self._need = end + 4 + content_length(bytes(self._buffer[:end]))
+                self._need = end + 4 + _content_length(bytes(self._buffer[:end]))
                 if self._need > MAX_MESSAGE_BYTES:
                     raise ParseError("message", 513, "too large")
             if len(self._buffer) < self._need:
@@ -77,7 +77,7 @@ class StreamParser:
         self._searched = 0
 
 
-def content_length(head: bytes) -> int:
+def _content_length(head: bytes) -> int:
     """Content-Length of a message head.
 
     "The Content-Length header field MUST be used with stream oriented transports." (RFC 3261 section 18.3)

@@ -26,7 +26,8 @@ from lab.processes import LabError, Neighbour, Terminal
 __all__ = ["main", "run"]
 
 _SECONDS = 5.0
-_HEAP = "112K"
+_HEAP_KIB = 112
+_SET_UP_MS = 5000  # for both: people would have hung up
 _TEXTS = {
     "alice": "Hello Bob. This is Alice, calling from a very small computer. Nobody on the way can listen to us.",
     "bob": "Hello Alice. I hear you well. My computer is just as small as yours, and just as careful.",
@@ -70,7 +71,7 @@ def _call(progress: _Progress, lab: Lab, alice: Terminal, bob: Terminal) -> dict
     }
 
 
-def _table(said: dict[str, Any], alice: Terminal, bob: Terminal) -> tuple[Table, bool]:
+def _table(said: dict[str, Any], ways: list[str], alice: Terminal, bob: Terminal) -> tuple[Table, bool]:
     """The table of results, and whether all of it is good."""
     table = Table("", "Alice", "Bob", "", box=None, pad_edge=False, padding=(0, 3, 0, 0))
     all_good = True
@@ -86,9 +87,13 @@ def _table(said: dict[str, Any], alice: Terminal, bob: Terminal) -> tuple[Table,
     expected = int(_SECONDS * 50)
     heard = [sound.compare(alice.microphone, bob.speaker), sound.compare(bob.microphone, alice.speaker)]
     heard.reverse()  # by who heard
-    row("registered", [f"for {one['expires_s']} s" for one in said["registered"]], True)
-    row("call set up in", [f"{one['setup_ms']} ms" for one in said["connected"]], True)
-    row("keys", [one["suite"].removeprefix("AES_CM_") for one in said["connected"]], True)
+    registered = [one["expires_s"] for one in said["registered"]]
+    row("registered", [f"for {one} s" for one in registered], min(registered) > 0)
+    set_up = [one["setup_ms"] for one in said["connected"]]
+    row("call set up in", [f"{one} ms" for one in set_up], max(set_up) < _SET_UP_MS)
+    row("signalling went by", [f"{ways[0]}, {ways[1]}", f"{ways[2]}, {ways[1]}"], ways == ["frame", "TLS", "frame"])
+    suites = [one["suite"] for one in said["connected"]]
+    row("keys", [one.removeprefix("AES_CM_") for one in suites], suites[0] == suites[1])
     row("packets sent", [str(one) for one in sent], min(sent) >= expected)
     row("packets received", [str(one) for one in received], min(received) >= expected)
     lost = [one.get("lost", 1) for one in media]
@@ -101,11 +106,14 @@ def _table(said: dict[str, Any], alice: Terminal, bob: Terminal) -> tuple[Table,
         all(one.is_equal for one in heard),
     )
     peaks = [one["heap_peak"] for one in said["status"]]
-    row(f"heap used at peak, of {_HEAP}", [f"{one / 1024:.1f} KiB" for one in peaks], True)
+    row(
+        f"heap used at peak, of {_HEAP_KIB}K", [f"{one / 1024:.1f} KiB" for one in peaks], max(peaks) < _HEAP_KIB * 1024
+    )
     return table, all_good
 
 
-def _show_ladder(console: Console, left: Neighbour, right: Neighbour) -> None:
+def _show_ladder(console: Console, left: Neighbour, right: Neighbour) -> list[str]:
+    """Draw it; returns what protected the call from Alice to her neighbour, between the two, and from there to Bob."""
     for neighbour in (left, right):
         neighbour.read()
     found = ladder.steps(left.lines, right.lines)
@@ -116,6 +124,7 @@ def _show_ladder(console: Console, left: Neighbour, right: Neighbour) -> None:
     console.print("  frame: HMAC-SHA-256 and AES-128-CTR between a terminal and its neighbour", markup=False)
     console.print("  TLS:   mutual TLS between the domains; plain: the two steps that agree on the keys of frames")
     console.print("  and the speech itself went from terminal to terminal as SRTP\n")
+    return ladder.ways(found)
 
 
 def _keep(console: Console, lab: Lab, alice: Terminal, bob: Terminal) -> None:
@@ -154,10 +163,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
                 )
         with progress.step("starting two neighbours and two terminals"):
             left, right = (lab.start_neighbour(domain) for domain in ("a.example", "b.example"))
-            alice, bob = (lab.start_terminal(configurations[user], _HEAP) for user in ("alice", "bob"))
+            alice, bob = (lab.start_terminal(configurations[user], f"{_HEAP_KIB}K") for user in ("alice", "bob"))
         said = _call(progress, lab, alice, bob)
-        _show_ladder(console, left, right)
-        table, good = _table(said, alice, bob)
+        ways = _show_ladder(console, left, right)
+        table, good = _table(said, ways, alice, bob)
         console.print(table)
         console.print(f"\n  both sent {_SECONDS:g} s of {recordings['alice']}, as PCMU", markup=False)
         if not good:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Step", "draw", "steps"]
+__all__ = ["Step", "draw", "steps", "ways"]
 
 _WIDTH = 29
 _MARGIN = 6
@@ -55,6 +55,16 @@ def steps(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> list[Step]
             text = text.removeprefix("SIP/2.0 ") if text.startswith("SIP/2.0") else text.split(" ")[0]
             found.append(Step(line["timestamp"], column, rightwards, text, line["protection"], line["call_id"]))
     return sorted(found, key=lambda step: step.at)
+
+
+def ways(found: list[Step]) -> list[str]:
+    """What protected the messages of the calls between each two columns; all that did, where not always the same."""
+    calls = {step.call_id for step in found if step.text == "INVITE"}
+    used: list[set[str]] = [set(), set(), set()]
+    for step in found:
+        if step.call_id in calls:
+            used[step.column].add(_PROTECTION[step.protection])
+    return ["+".join(sorted(one)) or "nothing seen" for one in used]
 
 
 def draw(found: list[Step], columns: tuple[str, str, str, str]) -> list[str]:
