@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 os.environ.setdefault("PYTHONWARNINGS", "error::BytesWarning")
 
 
+@cache
 def micropython(bits: int | None = None) -> str:
     """The command of a MicroPython; skips the test where there is none."""
     from debian import UnavailableError
@@ -27,3 +29,13 @@ def micropython(bits: int | None = None) -> str:
         if os.environ.get("WISP_TEST_ALL"):
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The terminal's code as a device gets it."""
+    from image import build
+
+    folder = tmp_path_factory.mktemp("code") / "image"
+    build(folder)
+    return folder

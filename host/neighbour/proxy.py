@@ -28,7 +28,7 @@ from .transport.trunk import TrunkError, Trunks
 from .transport.udp import UdpFlow
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
 
     from .config import Config
     from .hop import Hops
@@ -64,6 +64,7 @@ class Proxy:
         hops: flows to terminals.
         routes: our place in route sets.
         trunks: connections to other domains.
+        connections: all that are open, by token.
         metrics: counts.
     """
 
@@ -78,6 +79,7 @@ class Proxy:
         hops: "Hops",
         routes: "Routes",
         trunks: Trunks,
+        connections: "Mapping[bytes, Flow]",
         metrics: "Metrics",
     ) -> None:
         self._config = config
@@ -90,6 +92,7 @@ class Proxy:
         self._hops = hops
         self._routes = routes
         self._trunks = trunks
+        self._connections = connections
         self._metrics = metrics
         self._forks: dict[bytes, Fork] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -193,7 +196,8 @@ class Proxy:
         self._check(request)
         loop_hash = self._loop_hash(request)
         self._check_loop(request, loop_hash)
-        in_dialog = self._routes.take(request) and bool(request.to.tag)
+        known, token = self._routes.take(request)
+        in_dialog = known and bool(request.to.tag)
         sender = await self._gate.admit(server.request, server.flow, in_dialog=in_dialog)
         uri = Uri.parse(request.uri)
         if not uri.is_sip:
@@ -203,7 +207,7 @@ class Proxy:
             self._forks.pop(server.key, None)
             return
         self._prepare(request)
-        await self._send(fork, request, uri, sender, loop_hash)
+        await self._send(fork, request, uri, sender, token, loop_hash)
 
     def _check(self, request: Request) -> None:
         """RFC 3261 section 16.3."""
@@ -255,7 +259,9 @@ class Proxy:
         mine = b'realm="' + self._domain.encode() + b'"'
         request.fields = [f for f in request.fields if f[0] != "proxy-authorization" or mine not in f[1]]
 
-    async def _send(self, fork: Fork, request: Request, uri: Uri, sender: Sender, loop_hash: bytes) -> None:
+    async def _send(
+        self, fork: Fork, request: Request, uri: Uri, sender: Sender, token: bytes, loop_hash: bytes
+    ) -> None:
         """Find out where it goes (section 16.5), and send it there."""
         if fork.cancelled:
             raise RefusedError(487, "Request Terminated")
@@ -265,15 +271,24 @@ class Proxy:
             await self._to_domain(fork, request, next_hop, sender, loop_hash)
         elif self._routes.is_ours(uri):
             self._to_user(fork, request, uri, loop_hash)
+        elif (flow := self._connections.get(token)) is not None:
+            branch = Branch(request)
+            fork.branches.append(branch)
+            self._start(fork, branch, flow, loop_hash)
+        elif (binding := self._binding_in_dialog(request)) is not None:
+            self._to_bindings(fork, request, [binding], loop_hash)
+        elif token:
+            # As RFC 5626 section 5.3.1 has it: nobody but that flow leads to the phone.
+            raise RefusedError(430, "Flow Failed", ("Warning", self._warning("its connection is gone")))
         else:
-            binding = None
-            if request.to.tag:
-                to = request.to.parsed_uri()
-                binding = self._location.by_contact(request.uri, user_of(to) if to.is_sip else None)
-            if binding is not None:
-                self._to_bindings(fork, request, [binding], loop_hash)
-            else:
-                await self._to_domain(fork, request, uri, sender, loop_hash)
+            await self._to_domain(fork, request, uri, sender, loop_hash)
+
+    def _binding_in_dialog(self, request: Request) -> "Binding | None":
+        """The binding that the Contact of a dialog was registered with, if it was."""
+        if not request.to.tag:
+            return None
+        to = request.to.parsed_uri()
+        return self._location.by_contact(request.uri, user_of(to) if to.is_sip else None)
 
     def _to_user(self, fork: Fork, request: Request, uri: Uri, loop_hash: bytes) -> None:
         user = user_of(uri)
@@ -358,25 +373,30 @@ class Proxy:
             ack = _copy(request)
             if ack.uint("max-forwards", 255) == 0:
                 return
-            in_dialog = self._routes.take(ack) and bool(ack.to.tag)
+            known, token = self._routes.take(ack)
+            in_dialog = known and bool(ack.to.tag)
             sender = await self._gate.admit(request, flow, in_dialog=in_dialog)
             self._prepare(ack)
             uri = Uri.parse(ack.uri)
-            goes = await self._way_of_ack(ack, uri, sender)
+            goes = await self._way_of_ack(ack, uri, sender, token)
             if goes is not None:
                 self._transactions.send_ack(ack, goes, new_branch())
         except (RefusedError, ParseError, TrunkError, FlowClosedError, StoreError) as error:
             # An ACK is never answered; the callee repeats its 2xx and gives up in the end.
             _log.debug("ACK dropped", reason=str(error))
 
-    async def _way_of_ack(self, ack: Request, uri: Uri, sender: Sender) -> Flow | None:
+    async def _way_of_ack(self, ack: Request, uri: Uri, sender: Sender, token: bytes) -> Flow | None:
         if ack.get("route") is not None:
             uri = Address.parse(ack.values("route")[0]).parsed_uri()
         elif not self._routes.is_ours(uri):
-            to = ack.to.parsed_uri()
-            binding = self._location.by_contact(ack.uri, user_of(to) if to.is_sip else None)
+            flow = self._connections.get(token)
+            if flow is not None:
+                return flow
+            binding = self._binding_in_dialog(ack)
             if binding is not None:
                 return self._flow_of(binding)
+            if token:
+                return None
         if not uri.is_sip or self._routes.is_ours(uri) or not sender.is_local:
             return None
         return await self._trunks.flow(uri.host.decode("latin-1").lower())

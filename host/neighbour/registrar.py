@@ -187,7 +187,7 @@ class Registrar:
             proof = credentials.compute(secret, "", response.body)
             response.add("Authentication-Info", _authentication_info(credentials, proof))
         server.respond(response)
-        self._log(changes, "registered", user, flow)
+        self._log(changes, "registered", user, flow, digest=credentials.algorithm.decode().upper())
 
     # Bindings.
 
@@ -279,9 +279,9 @@ class Registrar:
         return response
 
     @staticmethod
-    def _log(changes: "_Changes", what: str, user: str, flow: Flow) -> None:
+    def _log(changes: "_Changes", what: str, user: str, flow: Flow, **fields: str) -> None:
         if changes.put:
-            _log.info(what, user=user, flow=flow.key, expires_s=changes.longest_s)
+            _log.info(what, user=user, flow=flow.key, expires_s=changes.longest_s, **fields)
         elif changes.remove:
             _log.info("unregistered", user=user, flow=flow.key)
 

@@ -3,6 +3,9 @@
 Our Record-Route URIs carry ``;wisp=<cookie>``, a MAC over Call-ID and the caller's tag under a key that outlives
 restarts. A request that brings one back belongs to a dialog whose first request was let through here; nothing has to be
 remembered.
+
+The URI for the side of a phone's connection also names that connection, under the same MAC, as RFC 5626 section 5.3
+does: the Contact that a phone gives in a dialog need not be the one it registered, and nobody can connect to it.
 """
 
 import hmac
@@ -75,21 +78,24 @@ class Routes:
         """Whether a Via's sent-by is one that we write."""
         return sent_by.lower() in self._sent_by
 
-    def _cookie(self, call_id: bytes, tag: bytes) -> bytes:
-        return hmac.digest(self._key, call_id + b"\0" + tag, "sha256")[:8].hex().encode()
+    def _cookie(self, call_id: bytes, tag: bytes, token: bytes) -> bytes:
+        return hmac.digest(self._key, b"\0".join((call_id, tag, token)), "sha256")[:8].hex().encode()
 
-    def take(self, request: "Request") -> bool:
+    def take(self, request: "Request") -> tuple[bool, bytes]:
         """Take our own entries off the Route, and undo a strict router's rewriting (RFC 3261 section 16.4).
 
         Returns:
-            Whether one of them shows that the request belongs to a dialog of ours.
+            Whether one of them shows that the request belongs to a dialog of ours; and the token of the flow on the
+            side it goes to, which the last of them names, or nothing.
         """
         known = False
+        token = b""
         uri = Uri.parse(request.uri)
         if self.is_ours(uri) and uri.param(_COOKIE_PARAM.decode()) is not None:
             # "If the Request-URI contains a value this proxy previously placed into a Record-Route": the last Route is
             # the real one.
             known = self._is_known(uri, request)
+            token = uri.user or b"" if known else b""
             routes = request.values("route")
             if routes:
                 request.uri = Address.parse(routes[-1]).uri
@@ -100,9 +106,11 @@ class Routes:
             route_uri = Address.parse(request.values("route")[0]).parsed_uri()
             if not self.is_ours(route_uri):
                 break
-            known = self._is_known(route_uri, request) or known
+            of_dialog = self._is_known(route_uri, request)
+            known = of_dialog or known
+            token = route_uri.user or b"" if of_dialog else b""
             remove_first(request, "route")
-        return known
+        return known, token
 
     def _is_known(self, uri: Uri, request: "Request") -> bool:
         cookie = uri.param(_COOKIE_PARAM.decode())
@@ -110,24 +118,26 @@ class Routes:
             return False
         # The caller's tag is in From or in To, by who sends.
         return any(
-            hmac.compare_digest(cookie, self._cookie(request.call_id, tag))
+            hmac.compare_digest(cookie, self._cookie(request.call_id, tag, uri.user or b""))
             for tag in (request.from_.tag, request.to.tag)
             if tag
         )
 
     def record(self, request: "Request", came: "Flow", goes: "Flow") -> None:
         """Put ourselves into the route set: once, or once per side where the sides reach us differently (RFC 5658)."""
-        cookie = self._cookie(request.call_id, request.from_.tag)
-        near, far = self._uri(came, cookie), self._uri(goes, cookie)
+        near, far = self._uri(came, request), self._uri(goes, request)
         request.insert("Record-Route", near)
         if far != near:
             request.insert("Record-Route", far)
 
-    def _uri(self, flow: "Flow", cookie: bytes) -> bytes:
+    def _uri(self, flow: "Flow", request: "Request") -> bytes:
+        token = b""
         if flow.protection == "frame" or flow.identities:
             # A terminal sends everything to us whatever it says; a peer finds us by our domain, as it does for calls.
             host, transport = self._domain, b";transport=tls"
         else:
             host = flow.listener.public.encode()
             transport = b"" if flow.transport == "UDP" else b";transport=" + flow.transport.lower().encode()
-        return b"<sip:%s%s;lr;%s=%s>" % (host, transport, _COOKIE_PARAM, cookie)
+            token = flow.token
+        cookie = self._cookie(request.call_id, request.from_.tag, token)
+        return b"<sip:%s%s%s;lr;%s=%s>" % (token and token + b"@", host, transport, _COOKIE_PARAM, cookie)

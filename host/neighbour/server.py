@@ -50,7 +50,7 @@ class Neighbour:
     def __init__(self, config: "Config") -> None:
         self._config = config
         self.metrics = Metrics()
-        self._connections: set[Connection] = set()
+        self._connections: dict[bytes, Connection] = {}
         # What to do at the end, in reverse order of its beginning.
         self._closing = contextlib.AsyncExitStack()
 
@@ -132,6 +132,7 @@ class Neighbour:
             self._hops,
             routes,
             self._trunks,
+            self._connections,
             metrics,
         )
         self._transactions.user = self._proxy
@@ -162,9 +163,15 @@ class Neighbour:
             listener,
             self._transactions.receive,
             self._config.proxy.idle_s,
-            opened=self._connections.add,
-            closed=self._connections.discard,
+            opened=self._opened,
+            closed=self._closed,
         )
+
+    def _opened(self, connection: Connection) -> None:
+        self._connections[connection.token] = connection
+
+    def _closed(self, connection: Connection) -> None:
+        self._connections.pop(connection.token, None)
 
     def _datagram(self, data: bytes, source: tuple[str, int], transport: UdpTransport) -> None:
         """A datagram: a frame, a message, or a phone's keep-alive."""
@@ -186,7 +193,7 @@ class Neighbour:
                 _log.error("accounts not read", reason=str(error))
 
     def _close_connections(self) -> None:
-        for connection in list(self._connections):
+        for connection in list(self._connections.values()):
             connection.close("shutting down")
 
 

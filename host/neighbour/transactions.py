@@ -274,6 +274,7 @@ class Transactions:
         try:
             _note_source(request, flow)
             response = request.response(error.status, error.reason, new_token(4))
+            response.check()
             self.send(response.serialize(), _way_back(request, flow))
         except (ParseError, FlowClosedError):
             pass  # there is not enough of it to answer, or no way back

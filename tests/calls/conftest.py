@@ -6,18 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import micropython
 
-from image import build
 from lab import sound
 from lab.lab import Lab
 from lab.processes import Terminal
-
-
-@pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The terminal's code as a device gets it."""
-    folder = tmp_path_factory.mktemp("code") / "image"
-    build(folder)
-    return folder
 
 
 @pytest.fixture

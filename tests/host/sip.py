@@ -20,7 +20,18 @@ from sipwire.hop import FRAME_MARK, HopReceiver, HopSender, derive_keys
 from sipwire.message import Request, Response, parse
 from sipwire.stream import StreamParser
 
-__all__ = ["Domain", "Hopper", "StreamClient", "UdpClient", "domain", "request", "run", "signed"]
+__all__ = [
+    "Domain",
+    "Hopper",
+    "StreamClient",
+    "UdpClient",
+    "answer",
+    "domain",
+    "in_dialog",
+    "request",
+    "run",
+    "signed",
+]
 
 _numbers = itertools.count(1)
 TIMEOUT_S = 5.0
@@ -141,6 +152,30 @@ def signed(
     credentials = authenticate(challenge, user.encode(), secret, made.method, made.uri, b"cnonce", count, made.body)
     again.insert("Proxy-Authorization" if proxy else "Authorization", credentials.serialize())
     return again
+
+
+def answer(to: Request, status: int, contact: str = "", tag: bytes = b"callee") -> Response:
+    response = to.response(status, "Reason", tag)
+    for value in to.get_all("record-route"):
+        response.add("Record-Route", value)
+    if contact:
+        response.add("Contact", f"<{contact}>".encode())
+    return response
+
+
+def in_dialog(method: str, response: Response, sender: str, cseq: int, invite: Request) -> Request:
+    """A request of the caller's within the dialog of a 2xx."""
+    made = Request(method, response.addresses("contact")[0].uri)
+    for value in reversed(response.values("record-route")):
+        made.add("Route", value)
+    made.add("Max-Forwards", b"70")
+    made.add("From", response.get("from") or b"")
+    made.add("To", response.get("to") or b"")
+    made.add("Call-ID", invite.call_id)
+    made.add("CSeq", f"{cseq} {method}".encode())
+    made.add("Contact", f"<{sender}>".encode())
+    made.add("Content-Length", b"0")
+    return made
 
 
 class _Inbox:

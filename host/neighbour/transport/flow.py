@@ -59,6 +59,7 @@ class Flow(ABC):
         protection: ``frame``, ``tls`` or ``none``: what keeps others from reading and changing.
         peer: address and port of the other end.
         listener: the listener whose address stands for us on this flow.
+        token: what Record-Route says to find this flow again; empty where addresses are enough.
     """
 
     transport: str
@@ -66,6 +67,7 @@ class Flow(ABC):
     protection: str
     peer: tuple[str, int]
     listener: Listener
+    token = b""
 
     @abstractmethod
     def send(self, data: bytes) -> None:

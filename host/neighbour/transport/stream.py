@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import ssl
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,7 @@ __all__ = ["CLOSED_BY_PEER", "Connection", "TlsError", "client_context", "connec
 _log = structlog.get_logger("stream")
 _MAX_UNSENT_BYTES = 1 << 20  # a peer that does not read loses its connection, not our memory
 _HANDSHAKE_S = 10.0
+_TOKEN_BYTES = 6  # random; enough that no two living connections have the same
 CLOSED_BY_PEER = "closed by the peer"
 
 
@@ -53,6 +55,7 @@ class Connection(asyncio.Protocol, Flow):
         self.transport = "TCP"
         self.protection = "none"
         self.peer = ("", 0)
+        self.token = os.urandom(_TOKEN_BYTES).hex().encode()
         self.closed_because: str | None = None
         #: Whether anything has come on it.
         self.has_received = False

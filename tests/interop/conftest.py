@@ -1,0 +1,108 @@
+"""Labs with phones of other makers in them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import pytest
+from calls.conftest import make_terminal
+from conftest import micropython
+
+from interop.baresip import Baresip
+from interop.linphone import Linphone
+from interop.nameserver import NameServer
+from interop.phones import TONE_HZ, Account, Phone, Place, add_account
+from lab import sound
+from lab.lab import Lab
+from lab.processes import Terminal
+
+__all__ = ["TERMINAL_HZ", "TONE_LEVEL", "Kind", "Town", "Wisp"]
+
+Kind = type[Baresip] | type[Linphone]
+#: What terminals send.
+TERMINAL_HZ = 440
+#: The root mean square of what everybody sends: that of a sine of 0.3.
+TONE_LEVEL = 0.3 / 2**0.5
+_TONE_S = 60.0  # more than the slowest call lasts
+_START_S = 30.0
+
+
+class Wisp(Terminal):
+    """A terminal, with the verbs of a phone."""
+
+    def dial(self, uri: str) -> None:
+        self.send(f"call {uri}")
+
+    def answer(self) -> None:
+        self.send("answer")
+
+    def hang_up(self) -> None:
+        self.send("hangup")
+
+    def forget_recordings(self) -> None:
+        self.speaker.unlink(missing_ok=True)
+
+    def recording(self) -> Path | None:
+        return self.speaker if self.speaker.exists() else None
+
+
+class Town:
+    """Neighbours, and terminals and phones that find them.
+
+    Args:
+        lab: an empty lab.
+        domains: whose neighbours to make and start.
+        accounts: of phones; there before the neighbours start, as they look for new ones once a second only.
+        md5: whether the neighbours let accounts allow MD5.
+    """
+
+    def __init__(self, lab: Lab, domains: Sequence[str], accounts: Sequence[Account], *, md5: bool = True) -> None:
+        self._lab = lab
+        self._addresses = lab.make_domains(*domains)
+        self._tone = lab.folder / "tone.wav"
+        sound.make_tone(self._tone, TONE_HZ, _TONE_S)
+        if md5:
+            for domain in domains:
+                lab.change(domain, "# md5 = false", "md5 = true")
+        for account in accounts:
+            add_account(lab, account)
+        self.neighbours = {domain: lab.start_neighbour(domain) for domain in domains}
+        self._nameserver = NameServer(lab.next_address(), self._addresses)
+
+    def __enter__(self) -> Self:
+        self._nameserver.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Phones say goodbye, and look up to whom.
+        self._lab.stop()
+        self._nameserver.__exit__(None, None, None)
+
+    def add_terminal(self, domain: str, user: str) -> Wisp:
+        """A terminal, registered."""
+        path = make_terminal(self._lab, domain, user, TERMINAL_HZ, _TONE_S)
+        terminal = Wisp(path, self._lab.micropython, self._lab.code)
+        self._lab.processes.append(terminal)
+        terminal.wait_for("registered", _START_S)
+        return terminal
+
+    def add_phone(self, kind: Kind, account: Account, transport: str) -> Phone:
+        """A phone, that begins to register."""
+        place = Place(
+            self._lab.folder / account.domain / account.user,
+            self._lab.next_address(),
+            self._addresses,
+            self._nameserver.address,
+            self._lab.folder / "ca" / "root.pem",
+            self._tone,
+        )
+        phone = kind(place, account, transport)
+        self._lab.processes.append(phone)
+        return phone
+
+
+@pytest.fixture
+def lab(tmp_path: Path, image: Path) -> Iterator[Lab]:
+    """An empty lab."""
+    with Lab(tmp_path / "lab", micropython(), str(image)) as made:
+        yield made
