@@ -197,6 +197,7 @@ class UserAgent:
             if how == "frame" and request is not None and request.method != "ACK":
                 try:
                     response = request.response(error.status, error.reason, token(4))
+                    response.check()
                     self._emit(response.serialize(), False)
                 except ParseError:
                     pass  # not even enough of it to answer

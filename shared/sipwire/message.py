@@ -226,14 +226,21 @@ class Request(Message):
     def response(self, status: int, reason: str, to_tag: bytes = b"") -> "Response":
         """A response to this request, as RFC 3261 section 8.2.6 builds it, with an empty body.
 
+        Made of a malformed request it may be malformed itself: `check` tells.
+
         Args:
             status: 100 to 699.
             reason: the reason phrase.
             to_tag: added to To where it has no tag, except in a 100.
         """
         response = Response(status, reason.encode())
+        seen = []
         for key, line in self.fields:
             if key in ("via", "from", "call-id", "cseq", "to") or (key == "timestamp" and status == 100):
+                if key in seen:
+                    continue  # of what may be there once, a malformed request has more
+                if key != "via":
+                    seen.append(key)
                 tag = b""
                 if key == "to" and to_tag and status != 100 and not self.to.tag:
                     tag = b";tag=" + to_tag

@@ -230,11 +230,13 @@ class ParseTest(unittest.TestCase):
         for data, reason in (
             (changed(b"314159 INVITE", b"314159 BYE"), b"mismatched CSeq"),
             (changed(b"X-Unknown:", b"X-Unknown"), b"malformed header"),
+            (changed(b"To: ", b"To: <sip:x@y>\r\nTo: "), b"second to"),
         ):
             with self.subTest(reason.decode()):
                 with self.assertRaises(ParseError) as caught:
                     parse(data)
                 response = caught.exception.request.response(400, caught.exception.reason)
+                response.check()
                 self.assertTrue(
                     response.serialize().startswith(b"SIP/2.0 400 %s\r\nVia: SIP/2.0/UDP pc.a.example" % reason)
                 )

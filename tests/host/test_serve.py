@@ -1,0 +1,93 @@
+"""``wisp serve`` as a service manager sees it: a process with logs, counters and an end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+from lab.lab import Lab
+from lab.processes import Neighbour
+from neighbour.config import load
+
+WISP = str(Path(sys.executable).with_name("wisp"))
+
+
+def start(lab: Lab) -> tuple[Neighbour, str]:
+    address = lab.make_domains("a.example")["a.example"]
+    lab.change("a.example", '# listen = "127.0.0.1:9464"', f'listen = "{address}:9464"')
+    return lab.start_neighbour("a.example"), address
+
+
+def counters(address: str) -> str:
+    with urllib.request.urlopen(f"http://{address}:9464/metrics", timeout=5) as answer:
+        text = answer.read()
+    assert isinstance(text, bytes)
+    return text.decode()
+
+
+def test_counters_by_http(tmp_path: Path) -> None:
+    with Lab(tmp_path) as lab:
+        _, address = start(lab)
+        assert 'wisp_malformed_total{transport="UDP"}' not in counters(address)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"no SIP at all", (address, 5060))
+            sock.sendto(
+                b"OPTIONS sip:a.example SIP/2.0\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK1;rport\r\nMax-Forwards: 0\r\n"
+                b"From: <sip:x@x>;tag=1\r\nTo: <sip:a.example>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n",
+                (address, 5060),
+            )
+            sock.settimeout(5)
+            assert sock.recv(2000).startswith(b"SIP/2.0 ")
+        said = counters(address)
+        assert 'wisp_malformed_total{transport="UDP"} 1.0' in said
+        assert 'wisp_messages_total{direction="in",protection="none"} 2.0' in said
+        assert "wisp_bindings 0.0" in said
+
+
+def test_end_by_signal(tmp_path: Path) -> None:
+    with Lab(tmp_path) as lab:
+        neighbour, address = start(lab)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # An open connection and a half request keep nothing from ending.
+            with socket.create_connection((address, 5060)) as held:
+                held.sendall(b"OPTIONS sip:a.example SIP/2.0\r\nVia: ")
+                os.kill(neighbour.pid, number)
+                stopped = neighbour.wait_for("stopped")
+            assert stopped["domain"] == "a.example"
+            neighbour.wait_until(lambda neighbour=neighbour: not neighbour.is_running, "its end")
+            assert neighbour.exit_status == 0
+            neighbour = lab.start_neighbour("a.example")
+
+
+def test_log_levels(tmp_path: Path) -> None:
+    with Lab(tmp_path) as lab:
+        lab.make_domains("a.example", "b.example")
+        lab.change("a.example", 'level = "debug"', 'level = "warning"')
+        path = lab.configuration("a.example")
+        service = subprocess.Popen([WISP, "serve", str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            address = load(path).listen[0].address
+            while True:  # until it serves: connection refused before
+                try:
+                    socket.create_connection((address, 5060), 5).close()
+                    break
+                except ConnectionRefusedError:
+                    assert service.poll() is None
+        finally:
+            service.terminate()
+            said, _ = service.communicate(timeout=10)
+        assert service.returncode == 0
+        assert said == b"", "nothing to warn of"
+
+
+def test_a_second_one_is_refused(tmp_path: Path) -> None:
+    with Lab(tmp_path) as lab:
+        start(lab)
+        command = [WISP, "serve", str(lab.configuration("a.example"))]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 1
+        assert "Address already in use" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
