@@ -8,6 +8,7 @@ import gc
 import select
 import socket
 import sys
+from time import sleep_ms
 
 from cryptolib import aes
 
@@ -35,13 +36,23 @@ _AES_ECB = const(1)
 _MAX_STARVED = const(10)  # rounds in a row without memory for their work, until the program gives up
 
 
-def new_aes(key):
+def _new_aes(key):
     """An AES block function, as sipwire wants it."""
     return aes(key, _AES_ECB).encrypt
 
 
 def _resolve(host, port):
     return socket.getaddrinfo(str(host, "utf-8") if isinstance(host, bytes) else host, port)[0][-1]
+
+
+def _find(host, port):
+    """As `_resolve`; None, after a while, where no name server answers or knows the name."""
+    try:
+        return _resolve(host, port)
+    except OSError:
+        emit("error", reason="neighbour: name not found")
+        sleep_ms(_IDLE_MS)
+        return None
 
 
 class Terminal:
@@ -62,17 +73,20 @@ class Terminal:
         self._quit_at = None
         self._peak = 0
         self._collect_at = 0
-        self._link = Link(new_aes)
+        self._link = Link(_new_aes)
         for item in self._board.inputs():
             self._poll.register(item, select.POLLIN)
 
     def _connect(self):
         """Open the sockets for our present address, and begin to register."""
         config = self._config
-        address = config.address or self._board.address()
-        if self._wlan:
-            while not address:
-                address = self._wlan.join()
+        address = self._board.address()
+        neighbour = None
+        while self._wlan and not neighbour:
+            # After a power cut the access point is often there before the way to a name server.
+            address = self._board.address() or self._wlan.join()
+            neighbour = address and _find(*config.neighbour)
+        address = config.address or address
         if not address:
             raise OSError("no network address")
         for old in (self._sip, self._rtp):
@@ -81,13 +95,13 @@ class Terminal:
                 old.close()
         self._sip = self._open(address, config.sip_port)
         # Connected: the kernel keeps out whatever does not come from the neighbour.
-        self._sip.connect(_resolve(*config.neighbour))
+        self._sip.connect(neighbour or _resolve(*config.neighbour))
         self._rtp = self._open(address, config.rtp_port)
         now = self._clock.now()
         host = address.encode()
         contact = b"sip:%s@%s:%d" % (config.user, host, config.sip_port)
         self._agent = UserAgent(self._link, b"%s:%d" % (host, config.sip_port))
-        self._media = Media(self._rtp, _resolve, self._board.audio, new_aes)
+        self._media = Media(self._rtp, _resolve, self._board.audio, _new_aes)
         self._phone = Phone(config, self._agent, contact, host, self._media)
         self._agent.phone = self._phone
         self._registration = Registration(config, self._agent, self._link, contact, now)
@@ -161,6 +175,7 @@ class Terminal:
                 part.handle_timer(now)
         if self._wlan and self._wlan.is_lost(now):
             emit("wifi", error="lost")
+            self._phone.lose(now)
             self._connect()
         if now >= self._collect_at:
             self._collect_at = now + _MEASURE_MS

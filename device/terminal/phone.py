@@ -203,6 +203,11 @@ class Phone:
         elif self.state == IDLE:
             emit("refused", command="hangup", reason="no call")
 
+    def lose(self, now):
+        """The network is gone, and with it the call if there is one."""
+        if self.state != IDLE:
+            self._ended("network lost", now)
+
     # The caller's side.
 
     def _invited(self, current, event, now):
@@ -238,7 +243,7 @@ class Phone:
             self._agent.send(dialog.new_ack(1))
             return
         try:
-            fork = Dialog.as_caller(response, response)
+            fork = Dialog.as_caller(response)
             self._agent.send(fork.new_ack(1))
         except ParseError:
             if dialog is None and current:
@@ -432,7 +437,7 @@ def _new_key(suite):
 
 
 def _numeric(agreed):
-    """What was agreed, where its address is an IPv4 one: looking up a peer's names would stop everything for seconds."""
+    """What was agreed, where its address is an IPv4 one: to look up a peer's name would stop everything for seconds."""
     numbers = agreed.address.split(b".")
     if len(numbers) != 4 or [n for n in numbers if not n.isdigit() or len(n) > 3 or int(n) > 255]:
         raise ParseError("address", 488, "unusable")

@@ -97,12 +97,6 @@ class Registration:
         """A valid frame came: the neighbour lives."""
         self._missed = 0
 
-    def restart(self, now):
-        """Register anew at once: the network or our address has changed."""
-        self._link.close()
-        self._stop()
-        self._at = now
-
     def unregister(self, now):
         """Take the binding back."""
         if self.state == _REGISTERED:

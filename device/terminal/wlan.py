@@ -45,7 +45,10 @@ class Wlan:
             station.disconnect()
         except OSError:
             pass
-        station.connect(ssid, self._settings.get("password", ""))
+        try:
+            station.connect(ssid, self._settings.get("password", ""))
+        except OSError:
+            pass  # "Wifi Internal Error": still busy with the attempt before; the next one is 20 s away
         waited = 0
         while not station.isconnected() and waited < _JOIN_MS:
             time.sleep_ms(_POLL_MS)

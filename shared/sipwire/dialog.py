@@ -8,7 +8,7 @@ from .headers import Address
 from .message import Request, Response
 from .uri import Uri
 
-__all__ = ["Dialog"]
+__all__ = ["Dialog", "contact_of"]
 
 
 class Dialog:
@@ -48,8 +48,10 @@ class Dialog:
         self.confirmed = confirmed
 
     @classmethod
-    def as_caller(cls, request: Request, response: Response) -> "Dialog":
-        """The dialog that a response of 101 to 299 makes at the sender of the request (section 12.1.2).
+    def as_caller(cls, response: Response) -> "Dialog":
+        """The dialog that a response of 101 to 299 makes at the sender of its request (section 12.1.2).
+
+        Call-ID, From and CSeq are taken from the response too, where each "MUST equal" the request's (8.2.6.2).
 
         "The route set MUST be set to the list of URIs in the Record-Route header field from the response, taken in
         reverse order and preserving all URI parameters."
@@ -60,10 +62,10 @@ class Dialog:
         routes = response.values("record-route")
         routes.reverse()
         return cls(
-            request.call_id,
-            request.get("from") or b"",
+            response.call_id,
+            response.get("from") or b"",
             response.get("to") or b"",
-            request.cseq.number,
+            response.cseq.number,
             -1,
             contact_of(response),
             routes,

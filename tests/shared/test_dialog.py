@@ -22,7 +22,7 @@ def ok(contact=b"<sip:bob@192.0.2.2>", status=200, tag=b"b"):
 
 class CallerTest(unittest.TestCase):
     def setUp(self):
-        self.dialog = Dialog.as_caller(INVITE, ok())
+        self.dialog = Dialog.as_caller(ok())
 
     def test_state(self):
         dialog = self.dialog
@@ -30,7 +30,7 @@ class CallerTest(unittest.TestCase):
         self.assertEqual(dialog.target, b"sip:bob@192.0.2.2")
         self.assertEqual(dialog.route_set, [b"<sip:p1;lr>", b"<sip:p2;lr>"])
         self.assertTrue(dialog.confirmed)
-        self.assertFalse(Dialog.as_caller(INVITE, ok(status=180)).confirmed)
+        self.assertFalse(Dialog.as_caller(ok(status=180)).confirmed)
 
     def test_request(self):
         bye = self.dialog.new_request("BYE")
@@ -50,7 +50,7 @@ class CallerTest(unittest.TestCase):
     def test_strict_router(self):
         response = ok()
         response.set("Record-Route", b"<sip:p2;lr>, <sip:strict>")
-        bye = Dialog.as_caller(INVITE, response).new_request("BYE")
+        bye = Dialog.as_caller(response).new_request("BYE")
         self.assertEqual(bye.uri, b"sip:strict")
         self.assertEqual(bye.values("route"), [b"<sip:p2;lr>", b"<sip:bob@192.0.2.2>"])
 
@@ -89,17 +89,17 @@ class CalleeTest(unittest.TestCase):
         self.assertEqual((bye.from_.tag, bye.to.tag, bye.cseq.number), (b"b", b"a", 41))
 
     def test_old_number(self):
-        caller = Dialog.as_caller(INVITE, ok())
+        caller = Dialog.as_caller(ok())
         caller.local_cseq = 5
         self.assertFalse(self.dialog.receive(caller.new_request("BYE")))
 
     def test_ack_and_cancel_have_the_number_of_the_invite(self):
-        self.assertTrue(self.dialog.receive(Dialog.as_caller(INVITE, ok()).new_ack(7)))
+        self.assertTrue(self.dialog.receive(Dialog.as_caller(ok()).new_ack(7)))
 
     def test_other_dialogs(self):
-        caller = Dialog.as_caller(INVITE, ok(tag=b"other"))
+        caller = Dialog.as_caller(ok(tag=b"other"))
         self.assertFalse(self.dialog.matches(caller.new_request("BYE")))
-        caller = Dialog.as_caller(INVITE, ok())
+        caller = Dialog.as_caller(ok())
         caller.call_id = b"d"
         self.assertFalse(self.dialog.matches(caller.new_request("BYE")))
 
@@ -111,7 +111,7 @@ class ContactTest(unittest.TestCase):
             self.assertRaises(ParseError, contact_of, response)
         response = ok()
         remove(response, "contact")
-        self.assertRaises(ParseError, Dialog.as_caller, INVITE, response)
+        self.assertRaises(ParseError, Dialog.as_caller, response)
 
 
 if __name__ == "__main__":

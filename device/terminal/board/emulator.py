@@ -7,6 +7,8 @@ Settings: ``{"address": "127.0.0.2", "microphone": "in.wav", "speaker": "out.wav
 import select
 import sys
 
+from ..events import text
+
 __all__ = ["Board"]
 
 _FRAME_BYTES = 320
@@ -96,7 +98,7 @@ class Board:
                 if len(self._line) < _MAX_LINE:
                     self._line += byte
             else:
-                lines.append(str(self._line, "utf-8").strip())
+                lines.append(text(self._line).strip())
                 self._line = b""
         return lines
 

@@ -16,6 +16,7 @@ import time
 import machine
 import network
 
+from ..events import text
 from ..wlan import Wlan
 
 __all__ = ["Board"]
@@ -98,8 +99,7 @@ class Board:
         self._pressed_at = None
         self._poll = select.poll()
         self._poll.register(sys.stdin, select.POLLIN)
-        self._line = ""
-        self._address = None
+        self._line = b""
 
     def address(self):
         """The address that the access point gave us, or None."""
@@ -118,13 +118,14 @@ class Board:
         """Whole lines from the console, and ``button`` for each press."""
         lines = []
         while self._poll.poll(0):
-            character = sys.stdin.read(1)
-            if character in ("\n", "\r"):
+            # Not as text: noise on the line would raise, or wait for the rest of a character.
+            byte = sys.stdin.buffer.read(1)
+            if byte in (b"\n", b"\r"):
                 if self._line:
-                    lines.append(self._line.strip())
-                self._line = ""
+                    lines.append(text(self._line).strip())
+                self._line = b""
             elif len(self._line) < _MAX_LINE:
-                self._line += character
+                self._line += byte
         if self._button is not None:
             if self._button.value():
                 self._pressed_at = None

@@ -1,0 +1,368 @@
+import errno
+import unittest
+
+from far import Call, FarMedia, accept, answer, invite, options, request
+from whole import FakeWlan, Whole
+
+from sipwire.message import Request
+from sipwire.sdp import Session
+from terminal import app
+
+FAR = ("198.51.100.9", 30000)  # where the far end wants its speech
+
+
+def ack_to(world):
+    """The ACK to the terminal's last 200 to an INVITE."""
+    ok = [one for one in world.messages if not isinstance(one, Request) and one.body][-1]
+    return request("ACK", ok.call_id, ok.get("from"), ok.get("to"), ok.cseq.number)
+
+
+def bye_to(world):
+    """The far end's BYE after it called."""
+    ack = ack_to(world)
+    return Call(ack.call_id, ack.get("from"), ack.get("to"), ack.cseq.number).request("BYE")
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.world = Whole()
+
+    def tearDown(self):
+        self.world.close()
+
+    def make(self, **changes):
+        """Another terminal, with these changes of its configuration."""
+        self.world.close()
+        self.world = Whole(**changes)
+        return self.world
+
+    def names(self, events):
+        return [event["event"] for event in events]
+
+
+class LifeTest(Case):
+    def test_registers_and_quits(self):
+        world = self.world
+        events = world.run()
+        self.assertEqual(self.names(events), ["started", "registered"])
+        self.assertEqual(events[0]["aor"], "sip:alice@a.example")
+        self.assertGreater(events[0]["heap_used"], 1000)
+        self.assertEqual(world.registers, 3)  # two to register, one to take it back
+        self.assertTrue(1500 <= world.now <= 2500)  # half a second for the last REGISTER, and a round of the loop
+
+    def test_configuration(self):
+        changes = {"sip_port": 5070, "rtp_port": 40010, "neighbour": "proxy.a.example:5062"}
+        world = self.make(board={"led": 3}, wifi={"ssid": "x"}, **changes)
+        world.run()
+        self.assertEqual((world.board_settings, world.board.settings), ({"led": 3}, {"ssid": "x"}))
+        sip, rtp = world.sockets
+        # Connected: whatever does not come from the neighbour stays out.
+        self.assertEqual((sip.bound, sip.connected), (("192.0.2.7", 5070), ("proxy.a.example", 5062)))
+        self.assertEqual((rtp.bound, rtp.connected), (("192.0.2.7", 40010), None))
+        self.assertFalse(sip.blocking or rtp.blocking)
+
+    def test_stays_registered(self):
+        """Twenty minutes: keep-alives answered, refreshes granted, nothing to tell, and most of the time asleep."""
+        world = self.world
+        events = world.run((1200000, "status"))
+        self.assertEqual(self.names(events), ["started", "registered", "status"])
+        self.assertTrue(2 + 2 + 1 <= world.registers <= 2 + 4 + 1)
+        self.assertLess(len(world.waits), 1400)
+        self.assertEqual((max(world.waits), min(world.waits) >= 0), (1000, True))
+
+    def test_neighbour_falls_silent_and_comes_back(self):
+        world = self.world
+        events = world.run(
+            (1000, lambda: setattr(world, "serves", False)),
+            (200000, lambda: setattr(world, "serves", True)),
+            (400000, "status"),
+        )
+        names = self.names(events)
+        self.assertEqual(names[:3], ["started", "registered", "unregistered"])
+        self.assertEqual(events[2]["reason"], "neighbour lost")
+        self.assertEqual(names[-2:], ["registered", "status"])
+        self.assertEqual(events[-1]["registration"], "registered")
+
+    def test_socket_errors(self):
+        """Nobody listens at the neighbour's port, as long as it restarts: the kernel says so, and timers go on."""
+        world = self.world
+        events = world.run(
+            (1000, lambda: setattr(world.sip, "fails", True)),
+            (1500, "call bob"),
+            (1600, lambda: world.sip.inbox.append(OSError(errno.ECONNREFUSED))),
+            (1700, lambda: world.rtp.inbox.append(OSError(errno.ECONNREFUSED))),
+            (9000, lambda: setattr(world.sip, "fails", False)),
+            (20000, "status"),
+        )
+        self.assertEqual(self.names(events)[:4], ["started", "registered", "calling", "status"])
+        self.assertEqual(world.last("INVITE").uri, b"sip:bob@a.example")
+
+    def test_junk(self):
+        """Bad datagrams at both sockets are counted and harmless."""
+        world = self.world
+
+        def junk():
+            for data in (b"x", b"\0" * 100, b"\xe1" + bytes(40), options().serialize(), b"INVITE", bytes(4000), b""):
+                world.sip.inbox.append(data)
+                world.rtp.inbox.append(data)
+
+        events = world.run((1000, junk), (2000, "status"))
+        self.assertEqual(self.names(events), ["started", "registered", "status"])
+        self.assertEqual((events[2]["dropped"], events[2]["malformed"]), (1, 5))
+        self.assertEqual(world.messages, [])
+
+    def test_no_address(self):
+        world = self.make(address="")
+        with self.assertRaises(OSError):
+            world.run()
+
+    def test_out_of_memory(self):
+        """What was being worked on is dropped, and the terminal goes on."""
+        world = self.world
+        events = world.run((1000, lambda: world.board.typed.append(MemoryError)), (2000, "status"), (3000, "call bob"))
+        self.assertEqual(self.names(events)[:5], ["started", "registered", "starved", "status", "calling"])
+
+    def test_out_of_memory_for_good(self):
+        world = self.world
+
+        def commands():
+            raise MemoryError("as told")
+
+        world.board.commands = commands
+        with self.assertRaises(MemoryError):
+            world.run()
+        self.assertEqual(self.names(world.printed.take()).count("starved"), 10)
+
+    def test_main(self):
+        asked = []
+        real = app.run, list(app.sys.argv)
+        app.run = asked.append
+        try:
+            for argv in (["terminal", "other.json"], ["terminal"]):
+                app.sys.argv[:] = argv
+                app.main()
+        finally:
+            app.run, app.sys.argv[:] = real
+        self.assertEqual(asked, ["other.json", "wisp.json"])
+
+
+class CommandTest(Case):
+    def test_refused(self):
+        """What is no command, and what is none now; an empty line is nothing at all."""
+        lines = ("dance", "call", "call a b", "CALL bob", "answer?", "answer", "reject", "hangup", "call b@@")
+        world = self.world
+        events = world.run((400, ""), (410, "   "), *[(500 + i, line) for i, line in enumerate(lines)])
+        self.assertEqual(self.names(events), ["started", "registered"] + ["refused"] * len(lines))
+        self.assertEqual([event["command"] for event in events[2:]], [line.split()[0] for line in lines])
+        self.assertEqual(world.messages, [])
+
+    def test_status(self):
+        events = self.world.run((500, "status"), (600, "call bob"), (700, "status"))
+        first, second = [event for event in events if event["event"] == "status"]
+        self.assertEqual((first["registration"], first["phone"]), ("registered", "idle"))
+        self.assertNotIn("peer", first)
+        self.assertEqual((second["phone"], second["peer"]), ("calling", "sip:bob@a.example"))
+        self.assertEqual((first["dropped"], first["malformed"]), (0, 0))
+        self.assertTrue(0 < first["heap_used"] <= first["heap_peak"])
+
+    def test_button(self):
+        """It answers what rings, hangs up what is on, and calls the speed dial otherwise."""
+        world = self.make(speed_dial="carol@c.example")
+        events = world.run(
+            (500, "button"),
+            (600, "button"),  # cancels
+            (700, lambda: world.deliver(answer(world.last("INVITE"), 180))),
+            (800, lambda: world.deliver(answer(world.last("INVITE"), 487))),
+            (900, lambda: world.deliver(invite())),
+            (1000, "button"),
+            (1100, lambda: world.deliver(ack_to(world))),
+            (1200, "button"),
+        )
+        self.assertEqual(self.names(events)[2:], ["calling", "ended", "incoming", "connected", "ended"])
+        self.assertEqual(events[2]["peer"], "sip:carol@c.example")
+        self.assertEqual([event["reason"] for event in events if "reason" in event], ["cancelled", "hung up"])
+
+    def test_button_without_speed_dial(self):
+        self.assertEqual(self.names(self.world.run((500, "button"))), ["started", "registered"])
+
+    def test_quit_in_a_call(self):
+        world = self.world
+        events = world.run(
+            (500, lambda: world.deliver(invite())), (600, "answer"), (700, lambda: world.deliver(ack_to(world)))
+        )
+        self.assertEqual(events[-1]["event"], "ended")
+        self.assertEqual(world.last("BYE").call_id, b"in-1")
+        self.assertEqual(world.board.audio.log, ["start", "stop"])
+        shown = world.board.shown
+        for state in ("idle", "ringing", "answered", "talking"):
+            self.assertIn(state, shown)
+        # A lamp that blinks, and a button, are looked at twenty times a second while there is a call.
+        at = shown.index("ringing")
+        self.assertLessEqual(max(world.waits[at + 1 : at + 3]), 50)
+
+    def test_quit_while_it_rings(self):
+        world = self.world
+        world.run((500, lambda: world.deliver(invite())))
+        self.assertEqual(world.last(603).call_id, b"in-1")
+
+
+class CallTest(Case):
+    def talk(self, world, seconds):
+        """Script of a call from the terminal in which both sides speak; the far end's media is in ``self.far``."""
+
+        def answered():
+            sent = world.last("INVITE")
+            self.far = FarMedia(Session.parse(sent.body).media[0].cryptos()[0].keys[0].key_salt)
+            world.deliver(accept(sent))
+
+        def speak():
+            world.rtp.inbox.append(self.far.packet(b"\x42" * 160))
+
+        script = [(500, "call bob@b.example"), (1000, answered)]
+        return script + [(1020 + 20 * i, speak) for i in range(50 * seconds)]
+
+    def test_speech_both_ways(self):
+        world = self.world
+        script = self.talk(world, 2)
+        events = world.run(*script, (script[-1][0] + 100, "hangup"))
+        self.assertEqual(self.names(events), ["started", "registered", "calling", "connected", "ended"])
+        media = events[-1]["media"]
+        self.assertEqual((media["received"], media["rejected"], media["lost"], media["late"]), (100, 0, 0, 0))
+        self.assertTrue(100 <= media["sent"] <= 106)
+        self.assertEqual(len(world.rtp.sent), media["sent"])
+        seqs = []
+        for datagram, address in world.rtp.sent:
+            self.assertEqual(address, FAR)
+            seqs.append(self.far.open(datagram)[1])  # SRTP under the agreed key, all of it
+        self.assertEqual(seqs, [seqs[0] + i & 0xFFFF for i in range(len(seqs))])
+        audio = world.board.audio
+        self.assertEqual(audio.log, ["start", "stop"])
+        self.assertGreater(audio.heard.count(audio.heard[10]), 90)
+
+    def test_call_from_outside(self):
+        world = self.world
+        events = world.run(
+            (500, lambda: world.deliver(invite())),
+            (1500, "answer"),
+            (1600, lambda: world.deliver(ack_to(world))),
+            (4600, lambda: world.deliver(bye_to(world))),
+        )
+        self.assertEqual(self.names(events), ["started", "registered", "incoming", "connected", "ended"])
+        self.assertEqual(world.last(200).cseq.method, "BYE")
+        [answered] = [one for one in world.messages if not isinstance(one, Request) and one.body]
+        far = FarMedia(Session.parse(answered.body).media[0].cryptos()[0].keys[0].key_salt)
+        for datagram, address in world.rtp.sent:
+            self.assertEqual(address, FAR)
+            far.open(datagram)
+        self.assertTrue(149 <= len(world.rtp.sent) <= 151)
+        self.assertEqual(events[-1]["media"]["sent"], len(world.rtp.sent))
+
+    def test_reject(self):
+        world = self.world
+        events = world.run((500, lambda: world.deliver(invite())), (600, "reject"))
+        self.assertEqual(self.names(events)[2:], ["incoming", "ended"])
+        self.assertEqual(world.last(603).call_id, b"in-1")
+        self.assertEqual(world.board.audio.log, [])
+
+    def test_junk_in_a_call(self):
+        """A bad packet after each good one, on either socket, costs no speech."""
+        world = self.world
+        script = self.talk(world, 2)
+
+        def junk():
+            world.rtp.inbox.append(bytes(182))
+            world.sip.inbox.append(b"\xe1" + bytes(60))
+
+        script += [(at + 5, junk) for at, _ in script[2:]]
+        script.sort(key=lambda one: one[0])
+        events = world.run(*script, (script[-1][0] + 100, "status"), (script[-1][0] + 110, "hangup"))
+        media = events[-1]["media"]
+        self.assertEqual((media["received"], media["rejected"], media["lost"], media["late"]), (100, 100, 0, 0))
+        self.assertEqual(events[-2]["dropped"], 100)
+
+
+class WifiTest(Case):
+    def setUp(self):
+        super().setUp()
+        self.make()
+
+    def make(self, **changes):
+        changes.setdefault("address", "")
+        world = super().make(wifi={"ssid": "home"}, **changes)
+        world.board.station = FakeWlan()
+        return world
+
+    def lose(self):
+        self.world.board.station.address = None
+
+    def test_joins_first(self):
+        world = self.world
+        self.assertEqual(self.names(world.run()), ["started", "registered"])
+        self.assertEqual(world.board.station.joins, 3)
+        self.assertEqual(world.sip.bound, ("192.0.2.43", 5060))
+
+    def test_already_joined(self):
+        """After a soft reset the station is still there."""
+        world = self.world
+        world.board.station.address = "192.0.2.99"
+        world.run()
+        self.assertEqual((world.board.station.joins, world.sip.bound), (0, ("192.0.2.99", 5060)))
+
+    def test_configured_address(self):
+        """The network has to be joined nevertheless."""
+        world = self.make(address="192.0.2.7")
+        world.run()
+        self.assertEqual((world.board.station.joins, world.sip.bound), (3, ("192.0.2.7", 5060)))
+
+    def test_name_server_comes_later(self):
+        """The access point is up, and what is behind it not yet: the terminal goes on trying."""
+        world = self.make(neighbour="proxy.a.example:5060")
+        world.unnamed = 3
+        events = world.run()
+        self.assertEqual(self.names(events), ["started"] + ["error"] * 3 + ["registered"])
+        self.assertEqual(events[1]["reason"], "neighbour: name not found")
+        self.assertGreaterEqual(world.now, 3000)  # it asks no more than once a second
+        self.assertEqual(world.board.station.joins, 3)  # and does not leave the network meanwhile
+        self.assertEqual(world.sip.connected, ("proxy.a.example", 5060))
+
+    def test_lost(self):
+        """Another address: new sockets, a new agreement, another Contact."""
+        world = self.world
+        events = world.run((5000, self.lose), (10000, "status"))
+        self.assertEqual(self.names(events), ["started", "registered", "wifi", "registered", "status"])
+        self.assertEqual(events[2]["error"], "lost")
+        self.assertEqual([one.is_open for one in world.sockets], [False, False, True, True])
+        self.assertEqual([one.bound[0] for one in world.sockets], ["192.0.2.43"] * 2 + ["192.0.2.46"] * 2)
+        self.assertEqual(world.contact, b"<sip:alice@192.0.2.46:5060>")
+
+    def test_lost_in_a_call(self):
+        """The call is over, is told to be, and leaves neither microphone nor speaker on."""
+        world = self.world
+
+        def call(at, call_id):
+            return [
+                (at, lambda: world.deliver(invite(call_id=call_id))),
+                (at + 100, "answer"),
+                (at + 200, lambda: world.deliver(ack_to(world))),
+            ]
+
+        script = call(500, b"in-1") + [(5000, self.lose)] + call(8000, b"in-2") + [(9000, "hangup")]
+        events = world.run(*script)
+        call_events = ["incoming", "connected", "ended"]
+        self.assertEqual(
+            self.names(events),
+            ["started", "registered", "incoming", "connected", "wifi", "ended", "registered"] + call_events,
+        )
+        self.assertEqual((events[5]["reason"], events[5]["talked_ms"] // 1000), ("network lost", 4))
+        self.assertEqual(world.board.audio.log, ["start", "stop", "start", "stop"])
+
+    def test_lost_while_it_rings(self):
+        world = self.world
+        events = world.run((500, lambda: world.deliver(invite())), (600, self.lose), (5000, "status"))
+        self.assertEqual(self.names(events)[3:], ["wifi", "ended", "registered", "status"])
+        self.assertEqual(events[-1]["phone"], "idle")
+        self.assertEqual(world.board.audio.log, [])
+
+
+if __name__ == "__main__":
+    unittest.main()

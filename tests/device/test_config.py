@@ -1,0 +1,143 @@
+import io
+import json
+import unittest
+
+from scripted import SECRET, Printed, settings
+
+from terminal import app
+from terminal import config as module
+from terminal.config import Config, ConfigError, load
+
+# Key: (values that will do, values that won't).
+VALUES = {
+    "user": (["alice", "a", "alice.b+c", "al%20ice"], [7, None, [], {}, True, "", "al ice", "a@b", "a\r\nX: y", "a<b"]),
+    "domain": (
+        ["a.example", "192.0.2.1", "localhost"],
+        [7, None, [], "", "a b", "a.example\r\nX: y", "a/b", "a@b", "a.example;x", "a.example:5060"],
+    ),
+    "ha1": (
+        ["0" * 64, SECRET.decode()],
+        [7, None, "", "0" * 63, "0" * 65, "F" * 64, "g" + "0" * 63, "0" * 63 + "\n", "0" * 31 + "  " + "0" * 31],
+    ),
+    "neighbour": (
+        ["192.0.2.1:5060", "pi.local:1", "x:65535"],
+        [7, None, "", "192.0.2.1", "192.0.2.1:", ":5060", "x:0", "x:65536", "x:-1", "x:+5", "x:50 60", "x:0x10"],
+    ),
+    "auth_user": (["", "alice@a.example", 'a"b'], [7, None, [], "a\r\nX: y"]),
+    "display_name": (["", "Alice Q.", 'A "Q" \\ B', "Älice"], [7, None, {}, "A\r\nX: y", "A\nB", "A\0B"]),
+    "address": (["", "192.0.2.7"], [7, None]),
+    "sip_port": ([1, 5060, 65535], [0, 65536, -1, "5060", 5060.5, None, True]),
+    "rtp_port": ([2, 40000, 65534], [0, 1, 65535, "40000", None, False]),
+    "expires_s": ([30, 86400], [29, 86401, "600", None]),
+    "keepalive_s": ([1, 3600], [0, 3601, "25", None]),
+    "codecs": (
+        [["PCMU"], ["PCMA", "PCMU"]],
+        [[], ["pcmu"], ["PCMU", "G729"], "PCMU", None, [0], [["PCMU"]], [None], [{}]],
+    ),
+    "speed_dial": (["", "bob"], [7, None]),
+    "wifi": ([{}, {"ssid": "x"}], ["x", None, []]),
+    "board": ([{}, {"led": 2}], ["x", None, []]),
+}
+
+
+class ConfigTest(unittest.TestCase):
+    def assertRefused(self, values, *words):
+        with self.assertRaises(ConfigError) as caught:
+            Config(values)
+        for word in words:
+            self.assertIn(word, str(caught.exception))
+
+    def test_least(self):
+        config = Config(settings())
+        self.assertEqual((config.user, config.auth_user, config.domain), (b"alice", b"alice", b"a.example"))
+        self.assertEqual(config.aor, b"sip:alice@a.example")
+        self.assertEqual(config.neighbour, ("192.0.2.1", 5060))
+        self.assertEqual(config.ha1, SECRET)
+        self.assertEqual((config.sip_port, config.rtp_port), (5060, 40000))
+        self.assertEqual((config.expires_s, config.keepalive_s), (600, 25))
+        self.assertEqual(config.payload_types, [0])
+        self.assertEqual((config.display_name, config.address, config.speed_dial), ("", "", ""))
+        self.assertEqual((config.wifi, config.board), ({}, {}))
+
+    def test_everything(self):
+        config = Config(settings(auth_user="al", codecs=["PCMA", "PCMU"], wifi={"ssid": "x"}, sip_port=5070))
+        self.assertEqual(config.auth_user, b"al")
+        self.assertEqual(config.payload_types, [8, 0])
+        self.assertEqual(config.wifi, {"ssid": "x"})
+        self.assertEqual(config.sip_port, 5070)
+
+    def test_values(self):
+        for key, (good, bad) in VALUES.items():
+            for value in good:
+                with self.subTest(key, value):
+                    Config(settings(**{key: value}))
+            for value in bad:
+                with self.subTest(key, value):
+                    self.assertRefused(settings(**{key: value}), key)
+
+    def test_all_keys_are_tried(self):
+        self.assertEqual(sorted(VALUES), sorted(module._KEYS))
+
+    def test_missing(self):
+        for key in ("user", "domain", "ha1", "neighbour"):
+            values = settings()
+            del values[key]
+            self.assertRefused(values, key, "missing")
+        self.assertRefused({}, "missing")
+
+    def test_unknown(self):
+        self.assertRefused(settings(pasword="x"), "pasword", "unknown")
+
+    def test_the_text_of_an_error_has_no_secret(self):
+        for values in (settings(ha1=SECRET.decode() + "0"), settings(ha1=SECRET.decode().upper()), settings(user=7)):
+            with self.assertRaises(ConfigError) as caught:
+                Config(values)
+            self.assertNotIn(SECRET.decode()[:16], str(caught.exception).lower())
+
+
+class LoadTest(unittest.TestCase):
+    def load(self, data):
+        module.open = lambda path: io.BytesIO(data)
+        try:
+            return load("wisp.json")
+        finally:
+            del module.open
+
+    def test_file(self):
+        config = self.load(json.dumps(settings(display_name="Älice")).encode())
+        self.assertEqual(config.display_name, "Älice")
+
+    def test_what_is_no_configuration(self):
+        for data, word in (
+            (b"", "no JSON"),
+            (b"{", "missing"),  # MicroPython's reader takes what has no end
+            (b'{"user": "alice",', "missing"),
+            (b"\x89PNG\r\n\x1a\n", "no JSON"),
+            (b'{"user": "\xff\xfe"}', "no JSON"),
+            (b"[]", "no JSON object"),
+            (b'"alice"', "no JSON object"),
+            (b"null", "no JSON object"),
+            (b"{}", "missing"),
+        ):
+            with self.subTest(data):
+                with self.assertRaises(ConfigError) as caught:
+                    self.load(data)
+                self.assertIn(word, str(caught.exception))
+
+    def test_no_file(self):
+        for path in ("no-such-file.json", "tests"):
+            with self.assertRaises(ConfigError) as caught:
+                load(path)
+            self.assertEqual(str(caught.exception), path + ": can't be read")
+
+    def test_a_mistake_is_an_event(self):
+        printed = Printed()
+        try:
+            app.run("no-such-file.json")
+            self.assertEqual(printed.take(), [{"event": "error", "reason": "no-such-file.json: can't be read"}])
+        finally:
+            printed.close()
+
+
+if __name__ == "__main__":
+    unittest.main()

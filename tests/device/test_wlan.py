@@ -1,0 +1,176 @@
+import unittest
+
+from scripted import Printed
+
+from terminal import wlan as module
+from terminal.wlan import Wlan
+
+
+class FakeStation:
+    """What ``network.WLAN(STA_IF)`` makes, as far as it is used.
+
+    Attributes:
+        joins_after_ms: how long after `connect` it is connected; None for never.
+        state: what ``status()`` says.
+        fails: names of methods that raise OSError.
+    """
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.log = []
+        self.joins_after_ms = 300
+        self.state = 1001
+        self.fails = ()
+        self.connects_at = None
+
+    def active(self, on):
+        self.log.append(("active", on))
+
+    def config(self, **settings):
+        self.log.append(("config", settings))
+
+    def disconnect(self):
+        self.log.append(("disconnect",))
+        self.connects_at = None
+        if "disconnect" in self.fails:
+            raise OSError("Wifi Not Started")
+
+    def connect(self, ssid, password):
+        self.log.append(("connect", ssid, password))
+        if "connect" in self.fails:
+            raise OSError("Wifi Internal Error")
+        if self.joins_after_ms is not None:
+            self.connects_at = self.clock.ms + self.joins_after_ms
+
+    def isconnected(self):
+        return self.connects_at is not None and self.clock.ms >= self.connects_at
+
+    def ifconfig(self):
+        return ("192.0.2.33", "255.255.255.0", "192.0.2.1", "192.0.2.1")
+
+    def status(self):
+        return self.state
+
+
+class FakeNetwork:
+    """A stand-in for MicroPython's ``network`` of an ESP32, which the machine of the tests has not."""
+
+    STA_IF = 0
+    STAT_IDLE = 1000
+    STAT_CONNECTING = 1001
+    STAT_WRONG_PASSWORD = 202
+    STAT_NO_AP_FOUND = 201
+    STAT_BEACON_TIMEOUT = 200
+    STAT_HANDSHAKE_TIMEOUT = 204
+
+    def __init__(self, clock):
+        self.stations = []
+
+        class WLAN:
+            PM_NONE = 0
+
+            def __new__(cls, interface):
+                assert interface == FakeNetwork.STA_IF
+                self.stations.append(FakeStation(clock))
+                return self.stations[-1]
+
+        self.WLAN = WLAN
+
+
+class FakeTime:
+    def __init__(self):
+        self.ms = 0
+
+    def sleep_ms(self, ms):
+        self.ms += ms
+
+
+class WlanTest(unittest.TestCase):
+    def setUp(self):
+        self.printed = Printed()
+        self.time = FakeTime()
+        self.real = module.time
+        module.time = self.time
+        self.network = FakeNetwork(self.time)
+        self.wlan = Wlan(self.network, {"ssid": "home", "password": "s3cret"})
+        [self.station] = self.network.stations
+
+    def tearDown(self):
+        module.time = self.real
+        self.printed.close()
+
+    def test_power_save_is_off(self):
+        """Else the access point hands datagrams over in bunches."""
+        self.assertEqual(self.station.log, [("active", True), ("config", {"pm": 0})])
+
+    def test_join(self):
+        self.assertEqual(self.wlan.join(), "192.0.2.33")
+        self.assertEqual(self.station.log[2:], [("disconnect",), ("connect", "home", "s3cret")])
+        self.assertEqual(self.printed.take(), [{"event": "wifi", "ssid": "home", "address": "192.0.2.33"}])
+        self.assertEqual(self.time.ms, 300)
+
+    def test_open_network(self):
+        wlan = Wlan(self.network, {"ssid": "open"})
+        wlan.join()
+        self.assertEqual(self.network.stations[1].log[-1], ("connect", "open", ""))
+
+    def test_slow_network(self):
+        self.station.joins_after_ms = 19900
+        self.assertEqual(self.wlan.join(), "192.0.2.33")
+
+    def test_reasons(self):
+        self.station.joins_after_ms = None
+        for state, reason in (
+            (202, "wrong password"),
+            (201, "no such network"),
+            (200, "network out of reach"),
+            (204, "handshake timed out"),
+            (1001, "no link (status 1001)"),
+            (-3, "no link (status -3)"),
+        ):
+            self.station.state = state
+            start = self.time.ms
+            self.assertIsNone(self.wlan.join())
+            self.assertEqual(self.printed.take(), [{"event": "wifi", "ssid": "home", "error": reason}])
+            self.assertEqual(self.time.ms - start, 20000)
+
+    def test_tries_again(self):
+        self.station.joins_after_ms = None
+        self.assertIsNone(self.wlan.join())
+        self.station.joins_after_ms = 100
+        self.assertEqual(self.wlan.join(), "192.0.2.33")
+        self.assertEqual([one[0] for one in self.station.log[2:]], ["disconnect", "connect"] * 2)
+
+    def test_driver_that_was_not_connected(self):
+        self.station.fails = ("disconnect",)
+        self.assertEqual(self.wlan.join(), "192.0.2.33")
+
+    def test_driver_that_refuses(self):
+        """ESP-IDF refuses a connect while it is still busy with the one before ("Wifi Internal Error"): tried again."""
+        self.station.fails = ("connect",)
+        self.assertIsNone(self.wlan.join())
+        self.assertEqual(self.printed.take()[0]["error"], "no link (status 1001)")
+        self.assertEqual(self.time.ms, 20000)  # and not at once: that would be an endless busy loop
+        self.station.fails = ()
+        self.assertEqual(self.wlan.join(), "192.0.2.33")
+
+    def test_lost(self):
+        self.wlan.join()
+        self.assertFalse(self.wlan.is_lost(10000))
+        self.station.connects_at = None
+        self.assertFalse(self.wlan.is_lost(10001))  # asked every two seconds at most
+        self.assertFalse(self.wlan.is_lost(11999))
+        self.assertTrue(self.wlan.is_lost(12000))
+        self.wlan.join()
+        self.assertFalse(self.wlan.is_lost(14000))
+
+    def test_password_is_not_printed(self):
+        self.wlan.join()
+        self.station.joins_after_ms = None
+        self.wlan.join()
+        self.assertEqual(len(self.printed.lines), 2)
+        self.assertNotIn("s3cret", "".join(self.printed.lines))
+
+
+if __name__ == "__main__":
+    unittest.main()

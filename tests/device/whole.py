@@ -1,0 +1,280 @@
+"""A whole terminal: `terminal.app` with everything that it touches of the world replaced, and a neighbour that serves it."""
+
+import errno
+import gc
+
+from far import answer
+from scripted import ADDRESS, FakeAudio, Neighbour, Printed, settings
+
+from sipwire.message import Request
+from terminal import app
+from terminal.config import Config
+
+
+class FakeSocket:
+    """A UDP socket of the `Whole`.
+
+    Attributes:
+        inbox: datagrams to receive; an exception is raised instead.
+        sent: (datagram, address) of what was sent to an address.
+    """
+
+    def __init__(self, world):
+        self.world = world
+        self.inbox = []
+        self.sent = []
+        self.bound = self.connected = None
+        self.is_open = True
+        self.blocking = True
+        self.fails = False
+
+    def setsockopt(self, level, option, value):
+        pass
+
+    def setblocking(self, on):
+        self.blocking = on
+
+    def bind(self, address):
+        self.bound = address
+
+    def connect(self, address):
+        self.connected = address
+
+    def close(self):
+        self.is_open = False
+
+    def recv(self, size):
+        if not self.inbox:
+            raise OSError(errno.EAGAIN)
+        datagram = self.inbox.pop(0)
+        if isinstance(datagram, Exception):
+            raise datagram
+        return datagram[:size]
+
+    def send(self, data):
+        if self.fails:
+            raise OSError(errno.ECONNREFUSED)
+        self.world.sent(bytes(data))
+
+    def sendto(self, data, address):
+        self.sent.append((bytes(data), address))
+
+
+class FakePoll:
+    """Waiting is what makes the `Whole`'s time pass."""
+
+    def __init__(self, world):
+        self.world = world
+        self.items = []
+
+    def register(self, item, events):
+        self.items.append(item)
+
+    def unregister(self, item):
+        self.items.remove(item)
+
+    def ipoll(self, ms):
+        self.world.waits.append(ms)
+        self.world.wait(ms)
+        return [(item, 1) for item in self.items if getattr(item, "inbox", None)]
+
+
+class FakeModule:
+    """Stands in for ``socket`` and ``select``."""
+
+    AF_INET = SOCK_DGRAM = SOL_SOCKET = SO_REUSEADDR = POLLIN = 1
+
+    def __init__(self, world):
+        self.world = world
+
+    def socket(self, family, kind):
+        made = FakeSocket(self.world)
+        self.world.sockets.append(made)
+        return made
+
+    def poll(self):
+        return FakePoll(self.world)
+
+    def getaddrinfo(self, host, port):
+        assert isinstance(host, str)
+        if self.world.unnamed and host == self.world.config.neighbour[0]:
+            self.world.unnamed -= 1
+            raise OSError(-202)
+        return [(2, 2, 17, "", (host, port))]
+
+
+class FakeClock:
+    """`terminal.clock.Clock` by the world's time."""
+
+    def __init__(self, world):
+        self.world = world
+
+    def now(self):
+        return self.world.now
+
+
+class FakeBoard:
+    def __init__(self, world):
+        self.world = world
+        self.audio = FakeAudio()
+        self.typed = []
+        self.shown = []
+        self.station = None
+        self.settings = None
+
+    def address(self):
+        return self.station and self.station.address
+
+    def wlan(self, wifi):
+        self.settings = wifi
+        return self.station
+
+    def inputs(self):
+        return ["console"]
+
+    def commands(self):
+        typed, self.typed = self.typed, []
+        for one in typed:
+            if isinstance(one, type):
+                raise one("as told")
+        return typed
+
+    def show(self, state):
+        self.shown.append(state)
+
+
+class FakeWlan:
+    """Joins at the third attempt, with another address each time."""
+
+    def __init__(self):
+        self.joins = 0
+        self.address = None
+
+    def join(self):
+        self.joins += 1
+        if self.joins % 3 == 0:
+            self.address = "192.0.2.%d" % (40 + self.joins)
+        return self.address
+
+    def is_lost(self, now):
+        return self.address is None
+
+
+class Whole(Neighbour):
+    """A terminal that has not begun to run.
+
+    Args:
+        changes: of the configuration.
+
+    Attributes:
+        script: (time, action) in order of time; an action is a command line, or a function.
+        messages: all that came in frames and needs no tending, as messages.
+        serves: whether the neighbour answers at all.
+        unnamed: how often still no name server will know the neighbour's name.
+        registers, contact: how many REGISTERs came, and the last one's Contact.
+        waits: how long the main loop was willing to wait, each time.
+    """
+
+    def __init__(self, **changes):
+        super().__init__()
+        self.now = 0
+        self.printed = Printed()
+        self.sockets = []
+        self.script = []
+        self.messages = []
+        self.serves = True
+        self.unnamed = 0
+        self.waits = []
+        self.agreement = None
+        self.registers = 0
+        self.contact = b""
+        self.board = FakeBoard(self)
+        changes.setdefault("address", ADDRESS.decode())
+        self.config = Config(settings(**changes))
+        fake = FakeModule(self)
+        self.real = (app.socket, app.select, app.sleep_ms, app.Clock, app.open_board)
+        app.socket = app.select = fake
+        app.sleep_ms = self.sleep
+        app.Clock = lambda: FakeClock(self)
+        app.open_board = self.open_board
+
+    def close(self):
+        app.socket, app.select, app.sleep_ms, app.Clock, app.open_board = self.real
+        self.printed.close()
+        gc.threshold(-1)
+
+    def open_board(self, settings):
+        self.board_settings = settings
+        return self.board
+
+    def run(self, *script):
+        """Run a terminal with these things happening; it is told to quit at their end. Returns its events."""
+        self.script = list(script) + [(script[-1][0] + 1000 if script else 1000, "quit")]
+        app.Terminal(self.config).run()
+        return self.printed.take()
+
+    # Time.
+
+    def sleep(self, ms):
+        self.now += ms
+
+    def wait(self, ms):
+        if [one for one in self.sockets if one.is_open and one.inbox]:
+            return
+        at = self.script[0][0] if self.script else None
+        if at is not None and at <= self.now + ms:
+            self.now = max(self.now, at)
+            _, action = self.script.pop(0)
+            if callable(action):
+                action()
+            else:
+                self.board.typed.append(action)
+        else:
+            self.now += ms
+
+    # The neighbour.
+
+    @property
+    def sip(self):
+        return [one for one in self.sockets if one.connected][-1]
+
+    @property
+    def rtp(self):
+        return [one for one in self.sockets if not one.connected][-1]
+
+    def deliver(self, message, agreement=None):
+        data = message if isinstance(message, bytes) else message.serialize()
+        self.sip.inbox.append((agreement or self.agreement).sender.seal(data))
+
+    def sent(self, datagram):
+        sent = self.open(datagram)
+        if not self.serves:
+            return
+        message = sent.message
+        if message is None:
+            self.deliver(b"", sent.agreement)
+        elif isinstance(message, Request) and message.method == "REGISTER":
+            self.registers += 1
+            self.contact = message.get("contact")
+            if sent.agreement:
+                self.deliver(self.bound(self.granted(message), message))
+            elif message.get("authorization") is None:
+                self.sip.inbox.append(self.challenge(message).serialize())
+            else:
+                self.agreement = self.agree(message)
+                response = self.bound(self.welcome(message, self.agreement), message)
+                self.deliver(response)
+        else:
+            self.messages.append(message)
+            if isinstance(message, Request) and message.method in ("BYE", "CANCEL"):
+                self.deliver(answer(message, 200))
+
+    @staticmethod
+    def bound(response, request):
+        """The response with the Contact that was asked for."""
+        response.set("Contact", request.get("contact") + b";expires=" + request.get("expires"))
+        return response
+
+    def last(self, method):
+        """The last message of a method, or status, that came."""
+        return [one for one in self.messages if (one.method if isinstance(one, Request) else one.status) == method][-1]
