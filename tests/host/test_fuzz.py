@@ -22,7 +22,7 @@ from sipwire.hop import HopReceiver, HopSender, derive_keys
 from sipwire.message import Request, Response, parse
 from sipwire.sdp import Session, accept_answer, make_answer, make_offer
 from sipwire.srtp import SUITES, SrtpReceiver, SrtpSender
-from sipwire.stream import StreamParser
+from sipwire.stream import PONG, StreamParser
 from sipwire.uri import Uri
 
 VECTORS = ROOT / "tests" / "vectors"
@@ -111,7 +111,8 @@ def test_streams(messages: list[bytes], sizes: list[int]) -> None:
         found: list[bytes] = []
         try:
             for part in cut:
-                found += stream.receive(part)
+                # A ping that comes in halves is told as a pong first.
+                found += [item for item in stream.receive(part) if item != PONG]
         except ParseError as error:
             return found, error.reason
         assert stream.pending_bytes <= len(data)
