@@ -256,14 +256,7 @@ class Phone:
             return
         self._dialog = fork
         self._end_at = None
-        try:
-            self._agreed = _numeric(accept_answer(self._offer, Session.parse(response.body)))
-        except ParseError as error:
-            self._bye(error.reason, now)
-            return
-        self._media.start(self._agreed, now)
-        self._media.go(now)
-        self._connected(now)
+        self._answered(response, now)
 
     def _failed(self, status, reason, warning):
         cancelled = self.state == _CANCELLING
@@ -380,14 +373,9 @@ class Phone:
             self._bye("hung up", now)
             return
         if self._agreed is None:
-            try:
-                self._agreed = _numeric(accept_answer(self._offer, Session.parse(request.body)))
-            except ParseError as error:
-                self._bye(error.reason, now)
-                return
-            self._media.start(self._agreed, now)
-        self._media.go(now)
-        self._connected(now)
+            self._answered(request, now)
+        else:
+            self._connected(now)
 
     def handle_cancel(self, transaction, now):
         """The CANCEL of an INVITE that has no final response yet."""
@@ -400,7 +388,18 @@ class Phone:
 
     # Both sides.
 
+    def _answered(self, message, now):
+        """The answer to our offer, in a 2xx or an ACK: talk, or hang up where it can't be used."""
+        try:
+            self._agreed = _numeric(accept_answer(self._offer, Session.parse(message.body)))
+        except ParseError as error:
+            self._bye(error.reason, now)
+            return
+        self._media.start(self._agreed, now)
+        self._connected(now)
+
     def _connected(self, now):
+        self._media.go(now)
         self.state = _TALKING
         setup_ms = now - self._since
         self._since = now
