@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import struct
 import subprocess
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, micropython
+from interop.phones import skip_without
 
 from lab import ladder, sound
 
@@ -97,6 +99,26 @@ def test_bench_names_its_parts() -> None:
     said = run("bench", "--quick", "codec")
     assert "cryptography" in said
     assert "parse and forward" in said
+
+
+def test_bench_of_srtp() -> None:
+    micropython()
+    said = run("bench", "--quick", "srtp")
+    found = re.findall(r"^((?:un)?protect), (native|plain)\D+([\d.]+) us, (\d+) B +([\d.]+) us", said, re.MULTILINE)
+    assert [row[:2] for row in found] == [
+        (what, kind) for kind in ("native", "plain") for what in ("protect", "unprotect")
+    ]
+    assert all(float(row[2]) > float(row[4]) > 0 for row in found), "nothing is faster than its floor"
+
+
+def test_bench_of_the_neighbour() -> None:
+    """Which has sipp register, call and hang up 500 times, and fails where one of these fails."""
+    if shutil.which("sipp") is None:
+        skip_without("sipp", "sip-tester")
+    said = run("bench", "--quick", "neighbour")
+    rows = dict(re.findall(r"^(CPU s per 1,000 calls|registrations per second).*?  +([\d.e+]+)", said, re.MULTILINE))
+    assert set(rows) == {"CPU s per 1,000 calls", "registrations per second"}
+    assert all(float(value) > 0 for value in rows.values())
 
 
 def test_find_micropython(tmp_path: Path) -> None:
