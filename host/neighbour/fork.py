@@ -23,11 +23,21 @@ if TYPE_CHECKING:
     from .transactions import Client, Server, Transactions
     from .transport.flow import Flow
 
-__all__ = ["Branch", "Fork"]
+__all__ = ["NEVER_FORWARDED", "Branch", "Fork"]
 
 # Section 16.7 step 6: within a class, answers that tell the caller what to do differently are better.
 _INFORMATIVE = (401, 407, 415, 420, 484)
-_NEVER_FORWARDED = {"security-status", "security-assist"}
+#: Headers that are between a user and its neighbour, or that only a neighbour may write: nothing that arrives may speak
+#: of verification, or of an identity that nobody has asserted here (RFC 3325 section 5).
+NEVER_FORWARDED = (
+    "security-assist",
+    "security-status",
+    "security-client",
+    "security-verify",
+    "p-asserted-identity",
+    "p-preferred-identity",
+    "remote-party-id",
+)
 
 
 @dataclass(eq=False)
@@ -119,7 +129,7 @@ class Fork:
             if branch.domain:
                 self._heard(branch.domain)
             remove_first(event, "via")
-            for key in _NEVER_FORWARDED:
+            for key in NEVER_FORWARDED:
                 remove(event, key)
             if event.get("via") is not None:
                 self._response(branch, event)

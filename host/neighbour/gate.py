@@ -2,7 +2,7 @@
 
 in a frame             the terminal of the agreement, as itself
 over mutual TLS        a peer, for its own domain, to ours
-within a dialog        whoever brings back the route cookie of a dialog that was let through
+within a dialog        whoever brings back the route cookie of that dialog, to the other side of it
 everybody else         a phone of ours, by digest; strangers are refused
 """
 
@@ -103,15 +103,15 @@ class Gate:
             if not uri.is_sip or uri.host.lower().decode("latin-1") not in flow.identities:
                 raise self._refuse("identity", "From is not of the domain of the certificate")
             return Sender(PEER)
-        if in_dialog:
-            return Sender(DIALOG)
-        if not ours:
-            raise self._refuse("stranger", "requests of other domains come over mutual TLS")
-        user = user_of(uri)
+        user = user_of(uri) if ours else None
         account = self._accounts.by_user(user or "")
         if account is not None and account.is_terminal:
             # "A request from a terminal account that is not in a frame ... gets 494", sent once.
             raise self._hops.wants_other()
+        if in_dialog:
+            return Sender(DIALOG)
+        if not ours:
+            raise self._refuse("stranger", "requests of other domains come over mutual TLS")
         await self.authenticate(request, user, "proxy-authorization")
         return Sender(PHONE, user or "")
 

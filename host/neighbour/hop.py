@@ -110,6 +110,10 @@ class HopFlow(Flow):
         """Whose terminal it is."""
         return self.agreement.user
 
+    def has_same_end(self, other: Flow) -> bool:
+        """The same terminal, by whichever of its agreements."""
+        return isinstance(other, HopFlow) and other.user == self.user
+
     def send(self, data: bytes) -> None:
         """Seal a message and send the frame."""
         self._hops.seal(self.agreement, data)

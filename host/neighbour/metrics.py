@@ -25,6 +25,7 @@ class Metrics:
         self.malformed = counter("wisp_malformed", "Messages that were no SIP, or malformed", "transport")
         self.frames_dropped = counter("wisp_frames_dropped", "Hop frames dropped", "check")
         self.stray_responses = counter("wisp_stray_responses", "Responses that nobody waits for")
+        self.stray_requests = counter("wisp_stray_requests", "Requests with the branch of somebody else's")
         self.auth = counter("wisp_auth", "Digest authentication", "result")
         self.agreements = counter("wisp_agreements", "Hop agreements asked for", "result")
         self.registrations = counter("wisp_registrations", "REGISTER requests answered", "status")

@@ -2,7 +2,7 @@
 
 handle_request -> ours to answer?  -> registrar, or OPTIONS
                -> valid? a loop?   -> gate: who sends it?
-               -> where to?        -> bindings | the flow of a contact | a trunk
+               -> where to?        -> bindings | the flow of a dialog | a trunk
                -> Fork             -> client transactions
 """
 
@@ -18,14 +18,14 @@ from sipwire.headers import Address, Via
 from sipwire.message import Request
 from sipwire.uri import Uri
 
-from .fork import Branch, Fork
-from .gate import DIALOG, Gate, Sender, user_of
+from .fork import NEVER_FORWARDED, Branch, Fork
+from .gate import DIALOG, PHONE, Gate, Sender, user_of
 from .refusal import RefusedError
 from .store.database import StoreError
 from .transactions import new_branch
 from .transport.flow import Flow, FlowClosedError
 from .transport.trunk import TrunkError, Trunks
-from .transport.udp import UdpFlow
+from .transport.udp import UdpFlow, flow_named
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -48,7 +48,23 @@ _CHALLENGES = (401, 407, 494)
 _DIALOG_METHODS = {"INVITE", "SUBSCRIBE", "REFER"}
 _OPTIONS_SUPPORTED = {b"sec-agree"}
 _ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER"
-_NEVER_FORWARDED = ("security-assist", "security-status", "security-client", "security-verify")
+_METHODS = frozenset(
+    (
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "INFO",
+        "INVITE",
+        "MESSAGE",
+        "NOTIFY",
+        "OPTIONS",
+        "PRACK",
+        "PUBLISH",
+        "REFER",
+        "SUBSCRIBE",
+        "UPDATE",
+    )
+)  # that are counted by name: peers may invent any number of others
 
 
 class Proxy:
@@ -140,7 +156,8 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
 
     def _finished(self, fork: Fork, status: int) -> None:
-        self._metrics.requests.labels(fork.server.request.method, str(status)).inc()
+        method = fork.server.request.method
+        self._metrics.requests.labels(method if method in _METHODS else "other", str(status)).inc()
         if not fork.is_invite or status >= 300:
             self._forks.pop(fork.server.key, None)
         else:
@@ -160,11 +177,13 @@ class Proxy:
             else:
                 await self._proxy(server, self._forks[server.key])
         except RefusedError as refusal:
-            answer = server.challenge if refusal.status in _CHALLENGES else server.reject
+            once = refusal.status in _CHALLENGES or not server.admitted
+            answer = server.answer_once if once else server.reject
             answer(refusal.status, refusal.reason, *refusal.headers)
             status = refusal.status
         except ParseError as error:
-            server.reject(error.status, error.reason)
+            answer = server.reject if server.admitted else server.answer_once
+            answer(error.status, error.reason)
             status = error.status
         except StoreError as error:
             _log.error("store failed", reason=str(error))
@@ -186,7 +205,9 @@ class Proxy:
             raise RefusedError(416, "Unsupported URI Scheme")
         if not self._routes.is_ours(uri):
             raise RefusedError(403, "Forbidden", ("Warning", self._warning("not the registrar of that domain")))
+        server.admitted = True  # the registrar challenges strangers, and what it refuses others it refuses for good
         await self._registrar.handle(server)
+        server.flow.trust()
         self._metrics.registrations.labels("200").inc()
 
     # Forwarding.
@@ -199,6 +220,9 @@ class Proxy:
         known, token = self._routes.take(request)
         in_dialog = known and bool(request.to.tag)
         sender = await self._gate.admit(server.request, server.flow, in_dialog=in_dialog)
+        server.admitted = True
+        if sender.kind == PHONE:
+            server.flow.trust()
         uri = Uri.parse(request.uri)
         if not uri.is_sip:
             raise RefusedError(416, "Unsupported URI Scheme")
@@ -247,7 +271,7 @@ class Proxy:
         """What changes whoever gets it."""
         limit = request.uint("max-forwards", 255)
         request.set("Max-Forwards", b"%d" % (_MAX_FORWARDS if limit is None else limit - 1))
-        for key in _NEVER_FORWARDED:
+        for key in NEVER_FORWARDED:
             remove(request, key)
         for key in ("require", "proxy-require"):
             if b"sec-agree" in tokens(request, key):
@@ -270,25 +294,42 @@ class Proxy:
             next_hop = Address.parse(request.values("route")[0]).parsed_uri()
             await self._to_domain(fork, request, next_hop, sender, loop_hash)
         elif self._routes.is_ours(uri):
+            if sender.kind == DIALOG and user_of(uri) != self._our_user(request.to):
+                raise RefusedError(481, "Call/Transaction Does Not Exist")
             self._to_user(fork, request, uri, loop_hash)
-        elif (flow := self._connections.get(token)) is not None:
+        elif (flow := self._flow_in_dialog(request, token)) is not None:
+            if uri.scheme == b"sips" and flow.protection == "none":
+                raise self._no_protected_way()
             branch = Branch(request)
             fork.branches.append(branch)
             self._start(fork, branch, flow, loop_hash)
-        elif (binding := self._binding_in_dialog(request)) is not None:
-            self._to_bindings(fork, request, [binding], loop_hash)
         elif token:
             # As RFC 5626 section 5.3.1 has it: nobody but that flow leads to the phone.
             raise RefusedError(430, "Flow Failed", ("Warning", self._warning("its connection is gone")))
         else:
             await self._to_domain(fork, request, uri, sender, loop_hash)
 
+    def _our_user(self, address: Address) -> str | None:
+        """The user of our domain that an address is of."""
+        return user_of(address.parsed_uri()) if _is_of(address, self._domain) else None
+
+    def _no_protected_way(self) -> RefusedError:
+        # Whoever calls a SIPS URI wants every hop protected (RFC 3261 section 26.2.2).
+        return RefusedError(480, "Temporarily Unavailable", ("Warning", self._warning("no protected way to the user")))
+
+    def _flow_in_dialog(self, request: Request, token: bytes) -> Flow | None:
+        """The way to one side of a dialog: that of its Contact where it is registered, else the one it came by."""
+        binding = self._binding_in_dialog(request)
+        flow = None if binding is None else self._flow_of(binding)
+        return flow or self._connections.get(token) or flow_named(token, self._udp)
+
     def _binding_in_dialog(self, request: Request) -> "Binding | None":
         """The binding that the Contact of a dialog was registered with, if it was."""
-        if not request.to.tag:
+        user = self._our_user(request.to)
+        if not request.to.tag or user is None:
             return None
-        to = request.to.parsed_uri()
-        return self._location.by_contact(request.uri, user_of(to) if to.is_sip else None)
+        binding = self._location.by_contact(request.uri, user)
+        return binding if binding is not None and binding.user == user else None
 
     def _to_user(self, fork: Fork, request: Request, uri: Uri, loop_hash: bytes) -> None:
         user = user_of(uri)
@@ -304,6 +345,10 @@ class Proxy:
         ways = [(binding, flow) for binding in bindings if (flow := self._flow_of(binding)) is not None]
         if not ways:
             raise RefusedError(480, "Temporarily Unavailable", ("Warning", self._warning("its connection is gone")))
+        if request.uri[:5].lower() == b"sips:":
+            ways = [(binding, flow) for binding, flow in ways if flow.protection != "none"]
+            if not ways:
+                raise self._no_protected_way()
         started = []
         for binding, flow in ways:
             forwarded = _copy(request)
@@ -335,8 +380,8 @@ class Proxy:
         if not sender.is_local:
             raise RefusedError(404, "Not Found", ("Warning", self._warning("not a user of this domain")))
         domain = uri.host.decode("latin-1").lower()
-        if sender.kind == DIALOG and request.get("route") is None:
-            # A cookie proves a dialog through us, not the right to send anything anywhere.
+        if sender.kind == DIALOG and (request.get("route") is None or not _is_of(request.to, domain)):
+            # A cookie proves a dialog, not the right to send anything anywhere but to its other side.
             raise RefusedError(481, "Call/Transaction Does Not Exist")
         branch = Branch(request, domain)
         fork.branches.append(branch)
@@ -389,17 +434,20 @@ class Proxy:
         if ack.get("route") is not None:
             uri = Address.parse(ack.values("route")[0]).parsed_uri()
         elif not self._routes.is_ours(uri):
-            flow = self._connections.get(token)
-            if flow is not None:
+            flow = self._flow_in_dialog(ack, token)
+            if flow is not None or token:
                 return flow
-            binding = self._binding_in_dialog(ack)
-            if binding is not None:
-                return self._flow_of(binding)
-            if token:
-                return None
         if not uri.is_sip or self._routes.is_ours(uri) or not sender.is_local:
             return None
-        return await self._trunks.flow(uri.host.decode("latin-1").lower())
+        domain = uri.host.decode("latin-1").lower()
+        if sender.kind == DIALOG and not _is_of(ack.to, domain):
+            return None
+        return await self._trunks.flow(domain)
+
+
+def _is_of(address: Address, domain: str) -> bool:
+    uri = address.parsed_uri()
+    return uri.is_sip and uri.host.decode("latin-1").lower() == domain
 
 
 def _copy(request: Request) -> Request:

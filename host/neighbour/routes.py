@@ -1,11 +1,11 @@
 """Record-Route and Route: how requests within a dialog find us again, and how we know them.
 
-Our Record-Route URIs carry ``;wisp=<cookie>``, a MAC over Call-ID and the caller's tag under a key that outlives
-restarts. A request that brings one back belongs to a dialog whose first request was let through here; nothing has to be
-remembered.
+Our Record-Route URIs carry ``;wisp=<cookie>``, a MAC over Call-ID, the caller's tag and the addresses-of-record of both
+sides, under a key that outlives restarts. A request that brings one back belongs to a dialog of those two whose first
+request was let through here; nothing has to be remembered.
 
-The URI for the side of a phone's connection also names that connection, under the same MAC, as RFC 5626 section 5.3
-does: the Contact that a phone gives in a dialog need not be the one it registered, and nobody can connect to it.
+The URI for a phone's side also names the flow to it, under the same MAC, as RFC 5626 section 5.3 does: the Contact that
+a phone gives in a dialog need not be the one it registered, and perhaps nobody else can reach it.
 """
 
 import hmac
@@ -30,6 +30,7 @@ __all__ = ["Routes", "load_key"]
 
 _KEY_NAME = "route"
 _COOKIE_PARAM = b"wisp"
+_DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}  # where no port is said (RFC 3261 section 19.1.2)
 
 
 async def load_key(store: "Store") -> bytes:
@@ -64,11 +65,14 @@ class Routes:
             public = listener.public.lower().encode()
             self._sent_by.add(public)
             host, _, port = public.rpartition(b":")
-            self._ours.add((host, int(port)) if host and port.isdigit() else (public, None))
+            named = (host, int(port)) if host and port.isdigit() else (public, None)
+            self._ours.add(named)
             address = listener.config.address.encode()
             bracketed = b"[" + address + b"]" if b":" in address else address
             for name in (bracketed, self._domain):
                 self._ours.add((name, listener.config.port))
+            if listener.config.port == _DEFAULT_PORTS[listener.transport]:
+                self._ours |= {(bracketed, None), (named[0], None)}
 
     def is_ours(self, uri: Uri) -> bool:
         """Whether a URI's host and port are ours."""
@@ -78,8 +82,11 @@ class Routes:
         """Whether a Via's sent-by is one that we write."""
         return sent_by.lower() in self._sent_by
 
-    def _cookie(self, call_id: bytes, tag: bytes, token: bytes) -> bytes:
-        return hmac.digest(self._key, b"\0".join((call_id, tag, token)), "sha256")[:8].hex().encode()
+    def _cookie(self, request: "Request", tag: bytes, token: bytes) -> bytes:
+        # Both sides in an order of their own: either may be the sender later.
+        sides = sorted((_party(request.from_), _party(request.to)))
+        data = b"\0".join((request.call_id, tag, *sides, token))
+        return hmac.digest(self._key, data, "sha256")[:8].hex().encode()
 
     def take(self, request: "Request") -> tuple[bool, bytes]:
         """Take our own entries off the Route, and undo a strict router's rewriting (RFC 3261 section 16.4).
@@ -118,7 +125,7 @@ class Routes:
             return False
         # The caller's tag is in From or in To, by who sends.
         return any(
-            hmac.compare_digest(cookie, self._cookie(request.call_id, tag, uri.user or b""))
+            hmac.compare_digest(cookie, self._cookie(request, tag, uri.user or b""))
             for tag in (request.from_.tag, request.to.tag)
             if tag
         )
@@ -139,5 +146,11 @@ class Routes:
             host = flow.listener.public.encode()
             transport = b"" if flow.transport == "UDP" else b";transport=" + flow.transport.lower().encode()
             token = flow.token
-        cookie = self._cookie(request.call_id, request.from_.tag, token)
+        cookie = self._cookie(request, request.from_.tag, token)
         return b"<sip:%s%s%s;lr;%s=%s>" % (token and token + b"@", host, transport, _COOKIE_PARAM, cookie)
+
+
+def _party(address: "Address") -> bytes:
+    """One side of a dialog: its address-of-record, or its URI where that is of another kind."""
+    uri = address.parsed_uri()
+    return uri.aor() if uri.is_sip else address.uri

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import resource
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ __all__ = ["Neighbour", "StartError"]
 
 _log = structlog.get_logger("neighbour")
 _TIDY_S = 1.0  # between two looks for expired bindings and changed accounts
+_MAX_CONNECTIONS = 20_000  # at a time, where the system allows as many open files
+_OTHER_FILES = 64  # sockets that listen, the store, the log
 
 
 class StartError(Exception):
@@ -51,6 +54,7 @@ class Neighbour:
         self._config = config
         self.metrics = Metrics()
         self._connections: dict[bytes, Connection] = {}
+        self._most_connections = _connection_limit()
         # What to do at the end, in reverse order of its beginning.
         self._closing = contextlib.AsyncExitStack()
 
@@ -163,12 +167,17 @@ class Neighbour:
             listener,
             self._transactions.receive,
             self._config.proxy.idle_s,
+            malformed=self._transactions.malformed,
             opened=self._opened,
             closed=self._closed,
         )
 
     def _opened(self, connection: Connection) -> None:
         self._connections[connection.token] = connection
+        if len(self._connections) > self._most_connections:
+            # Whoever came first and has not said who they are has had time to; without any such one, the last goes.
+            strangers = (one for one in self._connections.values() if not one.is_trusted)
+            next(strangers, connection).close("too many connections")
 
     def _closed(self, connection: Connection) -> None:
         self._connections.pop(connection.token, None)
@@ -200,6 +209,17 @@ class Neighbour:
 async def _cancel(task: "asyncio.Task[None]") -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _connection_limit() -> int:
+    """How many connections we may have; the limit of open files is raised as far as is wanted and allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_CONNECTIONS + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted - _OTHER_FILES
 
 
 def _contexts(config: "Config") -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -43,6 +43,8 @@ __all__ = ["Client", "Server", "TransactionUser", "Transactions", "new_branch", 
 
 _log = structlog.get_logger("sip")
 _DEFAULT_PORT = 5060
+_MAX_SERVERS = 50_000  # transactions at a time, 64*T1 of a thousand requests a second; more get 503
+_RETRY_AFTER = b"30"
 
 
 def new_token(size: int = 8) -> bytes:
@@ -127,6 +129,10 @@ class Server(_Shell):
         self.machine: ServerTransaction = kind(request, flow.reliable, layer.now())
         self.key = server_key(request)
         self.request = request
+        #: The way it came; answers may take another.
+        self.origin = flow
+        #: Whether it is known who sent it; until then nothing is answered twice.
+        self.admitted = False
         self._pump()
 
     def receive(self, request: Request) -> None:
@@ -139,6 +145,7 @@ class Server(_Shell):
 
     def respond(self, response: Response) -> None:
         """Send a response; one that comes too late is dropped."""
+        _set_length(response)
         try:
             self.machine.respond(response, self._layer.now())
         except StateError:
@@ -152,8 +159,8 @@ class Server(_Shell):
             response.add(name, value)
         self.respond(response)
 
-    def challenge(self, status: int, reason: str, *headers: tuple[str, bytes]) -> None:
-        """Answer with a challenge: sent once, from no state, so that strangers cost nothing but the answer.
+    def answer_once(self, status: int, reason: str, *headers: tuple[str, bytes]) -> None:
+        """Answer once, from no state: strangers cost nothing but the answer, and get no more than they sent.
 
         Its ACK finds no transaction and is dropped; a client that missed it repeats its request.
         """
@@ -262,9 +269,10 @@ class Transactions:
             else:
                 self._receive_response(message, flow)
         except ParseError as error:
-            self._malformed(error, flow)
+            self.malformed(error, flow)
 
-    def _malformed(self, error: ParseError, flow: Flow) -> None:
+    def malformed(self, error: ParseError, flow: Flow) -> None:
+        """Count what is no message, and answer it where that is possible."""
         self._metrics.malformed.labels(flow.transport).inc()
         if self._trace:
             _log.debug("malformed", reason=error.reason, flow=flow.key)
@@ -282,17 +290,23 @@ class Transactions:
     def _receive_request(self, request: Request, flow: Flow) -> None:
         server = self._servers.get(server_key(request))
         if server is not None:
-            server.receive(request)
+            if server.origin.has_same_end(flow):
+                server.receive(request)
+            else:
+                self._metrics.stray_requests.inc()
             return
         if request.method == "ACK":
             self.user.handle_ack(request, flow)
             return
         server = Server(self, request, _way_back(request, flow))
         self._servers[server.key] = server
+        if len(self._servers) > _MAX_SERVERS:
+            server.answer_once(503, "Service Unavailable", ("Retry-After", _RETRY_AFTER))
+            return
         if request.method == "CANCEL":
             invite = self._servers.get(server_key(request, "INVITE"))
-            if invite is None:
-                server.reject(481, "Call/Transaction Does Not Exist")
+            if invite is None or not invite.origin.has_same_end(flow):
+                server.answer_once(481, "Call/Transaction Does Not Exist")
             else:
                 server.reject(200, "OK")
                 self.user.handle_cancel(invite)
@@ -301,8 +315,7 @@ class Transactions:
 
     def _receive_response(self, response: Response, flow: Flow) -> None:
         client = self._clients.get(client_key(response))
-        # What went out in a frame or over TLS is answered there too: a plain response is somebody else's.
-        if client is None or client.flow.protection != flow.protection:
+        if client is None or not client.flow.has_same_end(flow):
             self._metrics.stray_responses.inc()
         else:
             client.receive(response)
@@ -317,6 +330,7 @@ class Transactions:
             branch: for Via, where it has to say something.
         """
         request.insert("Via", self._via(flow, branch or new_branch()))
+        _set_length(request)
         return self.request_again(request, flow, callback)
 
     def request_again(self, request: Request, flow: Flow, callback: "ClientCallback") -> Client:
@@ -329,6 +343,7 @@ class Transactions:
     def send_ack(self, request: Request, flow: Flow, branch: bytes) -> None:
         """Forward an ACK to a 2xx, which has no transaction."""
         request.insert("Via", self._via(flow, branch))
+        _set_length(request)
         try:
             self.send(request.serialize(), flow)
         except FlowClosedError as error:
@@ -366,6 +381,12 @@ class Transactions:
             call_id=message.call_id.decode("latin-1"),
             cseq=message.cseq.serialize().decode("latin-1"),
         )
+
+
+def _set_length(message: "Request | Response") -> None:
+    """Say how long the body is, which a datagram may leave open and a stream may not (RFC 3261 section 18.3)."""
+    if message.get("content-length") is None:
+        message.add("Content-Length", b"%d" % len(message.body))
 
 
 def _note_source(request: Request, flow: Flow) -> None:

@@ -12,13 +12,14 @@ from .errors import ParseError
 from .grammar import WSP, is_token, parse_uint, split_list, unfold
 from .headers import Address, CSeq, Via, header_key
 
-__all__ = ["MAX_HEADERS", "MAX_MESSAGE_BYTES", "Message", "Request", "Response", "parse"]
+__all__ = ["MAX_HEADERS", "MAX_HEAD_BYTES", "MAX_MESSAGE_BYTES", "Message", "Request", "Response", "parse"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 MAX_MESSAGE_BYTES = 65535  # the largest UDP payload and then some; more on a stream is 513 Message Too Large
+MAX_HEAD_BYTES = 12288  # start line and headers: ten times a large one; more is 513
 MAX_HEADERS = 128  # a message through 40 proxies has fewer; more is 400, before they cost memory
 _MAX_FORWARDS = const(255)  # RFC 3261 section 20.22
 _VERSION = b"SIP/2.0"
@@ -336,8 +337,6 @@ def parse(data: bytes) -> "Request | Response":
     while data[start : start + 2] == b"\r\n":  # RFC 3261 section 7.5: ignore CRLF before the start line
         start += 2
     end = data.find(b"\r\n\r\n", start)
-    if len(data) > MAX_MESSAGE_BYTES:
-        raise ParseError("message", 513, _TOO_LARGE)
     if end < 0:
         raise ParseError("headers", 400, _MISSING)
     head = data[start:end]
@@ -368,6 +367,8 @@ def parse(data: bytes) -> "Request | Response":
         elif len(words) != 3:
             failure = ParseError("Request-URI")
     message.body = data[end + 4 :]
+    if end - start > MAX_HEAD_BYTES or len(data) > MAX_MESSAGE_BYTES:
+        failure = ParseError("message", 513, _TOO_LARGE)
     try:
         _read_fields(rest, message.fields)
         if failure is None:

@@ -2,18 +2,22 @@
 
     bytes --receive()--> [ message | PING | PONG ... ]
 
-A stream has no second chance: where the end of a message is not known for sure, the connection has to be closed.
+A stream has no second chance: where the end of a message is not known for sure, the connection has to be closed. So the
+limits are above those of `message.parse`, by what proxies on the way may have added: a message that is only too large
+is framed, and answered.
 """
 
 from .errors import ParseError
 from .grammar import parse_uint, unfold
-from .message import MAX_MESSAGE_BYTES
+from .message import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES
 
-__all__ = ["MAX_HEAD_BYTES", "PING", "PONG", "StreamParser"]
+__all__ = ["PING", "PONG", "StreamParser"]
 
 PING = b"\r\n\r\n"  # "double-CRLF": to be answered by PONG
 PONG = b"\r\n"
-MAX_HEAD_BYTES = 16384  # start line and headers without a body; beyond it the connection is closed
+_MAX_HEAD_BYTES = 2 * MAX_HEAD_BYTES
+_MAX_BYTES = MAX_MESSAGE_BYTES + MAX_HEAD_BYTES
+_MAX_LENGTH = 1 << 30  # of Content-Length, to call it too large and not malformed
 
 
 class StreamParser:
@@ -21,9 +25,14 @@ class StreamParser:
 
     Between messages a double CRLF is a ping and a lone one a pong (RFC 5626 section 4.4.1). A CRLF at the end of what
     has come is told as a pong at once; if its second half follows, a ping is told then.
+
+    Attributes:
+        fault: what ended the stream, None while all is well: a head without end (513), no Content-Length or a malformed
+            one (400), a message too large by far (513). Close the connection.
     """
 
     def __init__(self) -> None:
+        self.fault: "ParseError | None" = None
         self._buffer = bytearray()
         self._need = 0  # size of the message whose head has been read, 0 while its head is incomplete
         self._searched = 0
@@ -37,12 +46,19 @@ class StreamParser:
     def receive(self, data: bytes) -> "list[bytes]":
         """Take bytes; return the complete messages, `PING` and `PONG` they brought, in order.
 
-        Raises:
-            ParseError: a head beyond `MAX_HEAD_BYTES` (513), no or malformed Content-Length (400), a body too large
-                (513). Close the connection.
+        What came before a fault is returned; look at ``fault`` then. What comes after it is dropped.
         """
-        self._buffer += data
-        found = []
+        found: "list[bytes]" = []
+        if self.fault is None:
+            self._buffer += data
+            try:
+                self._cut(found)
+            except ParseError as error:
+                self.fault = error
+                self._buffer = bytearray()
+        return found
+
+    def _cut(self, found: "list[bytes]") -> None:
         while self._buffer:
             if not self._need:
                 if self._buffer[:2] == PONG:
@@ -56,20 +72,19 @@ class StreamParser:
                 self._after_crlf = False
                 end = self._buffer.find(b"\r\n\r\n", self._searched)
                 if end < 0:
-                    if len(self._buffer) > MAX_HEAD_BYTES:
+                    if len(self._buffer) > _MAX_HEAD_BYTES:
                         raise ParseError("headers", 513, "too large")
                     self._searched = max(0, len(self._buffer) - 3)
                     break
-                if end > MAX_HEAD_BYTES:
+                if end > _MAX_HEAD_BYTES:
                     raise ParseError("headers", 513, "too large")
                 self._need = end + 4 + _content_length(bytes(self._buffer[:end]))
-                if self._need > MAX_MESSAGE_BYTES:
+                if self._need > _MAX_BYTES:
                     raise ParseError("message", 513, "too large")
             if len(self._buffer) < self._need:
                 break
             found.append(bytes(self._buffer[: self._need]))
             self._drop(self._need)
-        return found
 
     def _drop(self, size: int) -> None:
         self._buffer = self._buffer[size:]
@@ -96,7 +111,7 @@ def _content_length(head: bytes) -> int:
             while following < len(lines) and lines[following][:1] in (b" ", b"\t"):
                 rest += b"\r\n" + lines[following]
                 following += 1
-            value = parse_uint(unfold(rest), MAX_MESSAGE_BYTES, "Content-Length")
+            value = parse_uint(unfold(rest), _MAX_LENGTH, "Content-Length")
     if value is None:
         raise ParseError("Content-Length", 400, "no")
     return value

@@ -21,19 +21,23 @@ from sipwire.message import Request, Response, parse
 from sipwire.stream import StreamParser
 
 __all__ = [
+    "SDP",
     "Domain",
     "Hopper",
     "StreamClient",
     "UdpClient",
     "answer",
+    "call",
     "domain",
     "in_dialog",
+    "phones",
     "request",
     "run",
     "signed",
 ]
 
 _numbers = itertools.count(1)
+SDP = b"v=0\r\n"
 TIMEOUT_S = 5.0
 
 
@@ -266,6 +270,28 @@ class UdpClient(_Inbox, asyncio.DatagramProtocol):
 
     def close(self) -> None:
         self.transport.close()
+
+
+async def phones(at: Domain, *users: str) -> list[UdpClient]:
+    found = []
+    for user in users:
+        await at.add(user)
+        client = await UdpClient.open(at)
+        await client.register(at, user)
+        found.append(client)
+    return found
+
+
+async def call(caller: UdpClient, user: str, target: str, **options: object) -> Request:
+    """Send an INVITE with credentials; returns it as it was sent the second time."""
+    made = request("INVITE", target, user, contact=caller.contact, body=SDP, **options)  # type: ignore[arg-type]
+    caller.send(made)
+    challenged = await caller.response()
+    assert challenged.status == 407, repr(challenged.start_line())
+    caller.send(_ack(made, challenged))
+    again = signed(made, challenged, user, "secret")
+    caller.send(again)
+    return again
 
 
 def _ack(made: Request, response: Response) -> Request:

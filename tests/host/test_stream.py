@@ -93,7 +93,7 @@ def test_ping_pong(tmp_path: Path) -> None:
     "junk",
     [
         b"OPTIONS sip:a SIP/2.0\r\nCall-ID: 1\r\n\r\n",
-        b"x" * 20000,
+        b"x" * 30000,
         b"OPTIONS sip:a SIP/2.0\r\nl: 99999999\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
@@ -104,6 +104,7 @@ def test_what_is_no_sip_loses_its_connection_alone(tmp_path: Path, junk: bytes) 
             good, bad = await StreamClient.open(at), await StreamClient.open(at)
             bad.send_raw(junk)
             await asyncio.wait_for(bad.closed.wait(), 5)
+            assert at.value("wisp_malformed_total", transport="TCP") == 1
             assert (await good.ask(request("OPTIONS", "sip:x@a.example", max_forwards=0))).status == 483
 
     run(work)

@@ -2,7 +2,7 @@ import unittest
 
 from sipwire.editing import remove, remove_first, set_via, set_via_param, tokens
 from sipwire.errors import ParseError
-from sipwire.message import MAX_HEADERS, MAX_MESSAGE_BYTES, Request, Response, parse
+from sipwire.message import MAX_HEAD_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES, Request, Response, parse
 from support import load, read
 
 INVITE = (
@@ -218,9 +218,14 @@ class ParseTest(unittest.TestCase):
                 self.assertEqual(caught.exception.status, status)
 
     def test_limits(self):
-        with self.assertRaises(ParseError) as caught:
-            parse(INVITE + bytes(MAX_MESSAGE_BYTES))
-        self.assertEqual(caught.exception.status, 513)
+        for large in (
+            INVITE + bytes(MAX_MESSAGE_BYTES),
+            changed(b"X-Unknown: ", b"X-Unknown: " + b"y" * MAX_HEAD_BYTES),
+        ):
+            with self.assertRaises(ParseError) as caught:
+                parse(large)
+            self.assertEqual(caught.exception.status, 513)
+            caught.exception.request.response(513, "Message Too Large").check()
         many = b"".join([b"X-%d: y\r\n" % i for i in range(MAX_HEADERS)])
         with self.assertRaises(ParseError) as caught:
             parse(changed(b"X-Unknown", many + b"X-Unknown"))

@@ -1,8 +1,7 @@
 import unittest
 
-from sipwire.errors import ParseError
-from sipwire.message import MAX_MESSAGE_BYTES
-from sipwire.stream import MAX_HEAD_BYTES, PING, PONG, StreamParser
+from sipwire.message import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES
+from sipwire.stream import PING, PONG, StreamParser
 
 ONE = b"OPTIONS sip:a SIP/2.0\r\nCall-ID: 1\r\nContent-Length: 5\r\n\r\nbody\n"
 TWO = b"SIP/2.0 200 OK\r\nl : 0\r\n\r\n"
@@ -48,12 +47,19 @@ class StreamTest(unittest.TestCase):
         self.assertEqual(parser.receive(b"\n"), [PONG])
 
     def refuse(self, data, status):
+        """A fault ends the stream, whatever follows; what came before it is told."""
         for step in (len(data), 1000):
             parser = StreamParser()
-            with self.assertRaises(ParseError) as caught:
-                for i in range(0, len(data), step):
-                    parser.receive(data[i : i + step])
-            self.assertEqual(caught.exception.status, status)
+            found = parser.receive(ONE)
+            for i in range(0, len(data), step):
+                found += parser.receive(data[i : i + step])
+            self.assertEqual(parser.fault.status, status)
+            self.assertEqual(parser.receive(ONE), [])
+            self.assertEqual(found, [ONE])
+            self.assertEqual(parser.pending_bytes, 0)
+        parser = StreamParser()
+        self.assertEqual(parser.receive(ONE + TWO + data), [ONE, TWO])
+        self.assertEqual(parser.fault.status, status)
 
     def test_no_length(self):
         self.refuse(b"OPTIONS sip:a SIP/2.0\r\nCall-ID: 1\r\n\r\n", 400)
@@ -62,21 +68,29 @@ class StreamTest(unittest.TestCase):
         self.refuse(b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 0\r\nL: 0\r\n\r\n", 400)
 
     def test_bad_length(self):
-        for value in (b"", b"-1", b"x", b"1 1", b"99999999999999999999999"):
+        for value in (b"", b"-1", b"x", b"1 1", b"99999999999999999999999", b"1073741825"):
             self.refuse(b"OPTIONS sip:a SIP/2.0\r\nContent-Length: " + value + b"\r\n\r\n", 400)
 
     def test_endless_head(self):
-        self.refuse(b"OPTIONS sip:a SIP/2.0\r\nX: " + b"y" * (MAX_HEAD_BYTES + 10), 513)
-        self.refuse(b"OPTIONS sip:a SIP/2.0\r\nX: " + b"y" * MAX_HEAD_BYTES + b"\r\nl: 0\r\n\r\n", 513)
+        self.refuse(b"OPTIONS sip:a SIP/2.0\r\nX: " + b"y" * (2 * MAX_HEAD_BYTES + 10), 513)
+        self.refuse(b"OPTIONS sip:a SIP/2.0\r\nX: " + b"y" * 2 * MAX_HEAD_BYTES + b"\r\nl: 0\r\n\r\n", 513)
 
-    def test_body_too_large(self):
-        self.refuse(b"OPTIONS sip:a SIP/2.0\r\nl: %d\r\n\r\n" % MAX_MESSAGE_BYTES, 513)
+    def test_body_far_too_large(self):
+        self.refuse(b"OPTIONS sip:a SIP/2.0\r\nl: %d\r\n\r\n" % (MAX_MESSAGE_BYTES + MAX_HEAD_BYTES), 513)
+
+    def test_what_is_only_too_large_is_framed(self):
+        """So that it is answered, and the connection goes on."""
+        large = b"OPTIONS sip:a SIP/2.0\r\nX: " + b"y" * MAX_HEAD_BYTES + b"\r\nl: 0\r\n\r\n"
+        long = b"OPTIONS sip:a SIP/2.0\r\nl: %d\r\n\r\n" % MAX_MESSAGE_BYTES + bytes(MAX_MESSAGE_BYTES)
+        parser = StreamParser()
+        self.assertEqual(parser.receive(large + long + ONE), [large, long, ONE])
+        self.assertEqual(parser.fault, None)
 
     def test_noise(self):
         parser = StreamParser()
-        with self.assertRaises(ParseError):
-            for _ in range(100):
-                parser.receive(b"\0\xff" * 500)
+        for _ in range(100):
+            self.assertEqual(parser.receive(b"\0\xff" * 500), [])
+        self.assertEqual(parser.fault.status, 513)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     UDP datagrams of one source | one TCP or TLS connection | one hop agreement
 
 Everything above the transports sees flows only: whether they retransmit by themselves, what protects them, who is at
-    the other end, and how to send.
+the other end, and how to send.
 """
 
 import ipaddress
@@ -81,6 +81,16 @@ class Flow(ABC):
         """Call back with the reason when the flow ends; returns how to cancel that. Datagrams have no end."""
         del callback
         return _nothing
+
+    def has_same_end(self, other: "Flow") -> bool:
+        """Whether the other end of another flow is, for all we know, that of this one.
+
+        A response, a CANCEL or an ACK is somebody else's otherwise, whatever branch it knows.
+        """
+        return other is self
+
+    def trust(self) -> None:  # noqa: B027  datagrams need no keeping
+        """Whoever is at the other end has shown who they are: keep the flow for them."""
 
     @property
     def identities(self) -> frozenset[str]:

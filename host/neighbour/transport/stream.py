@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
-from sipwire.errors import ParseError
 from sipwire.stream import PING, PONG, StreamParser
 
 from .flow import Flow, FlowClosedError, Listener, format_address
@@ -17,11 +16,14 @@ from .identity import certificate_domains, describe_refusal, describe_verificati
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sipwire.errors import ParseError
+
 __all__ = ["CLOSED_BY_PEER", "Connection", "TlsError", "client_context", "connect_tls", "open_stream", "server_context"]
 
 _log = structlog.get_logger("stream")
 _MAX_UNSENT_BYTES = 1 << 20  # a peer that does not read loses its connection, not our memory
 _HANDSHAKE_S = 10.0
+_STRANGER_S = 32.0  # as long as a transaction; who has not shown by then who they are is no phone of ours
 _TOKEN_BYTES = 6  # random; enough that no two living connections have the same
 CLOSED_BY_PEER = "closed by the peer"
 
@@ -37,6 +39,7 @@ class Connection(asyncio.Protocol, Flow):
         listener: what stands for us: where it was accepted, or the trunk's own.
         receive: called with each message and this connection.
         idle_s: close it after so long without traffic.
+        malformed: called with what ended the stream, and this connection.
         opened: called when it is up.
         closed: called when it is down.
     """
@@ -48,6 +51,7 @@ class Connection(asyncio.Protocol, Flow):
         listener: Listener,
         receive: "Callable[[bytes, Connection], None]",
         idle_s: float,
+        malformed: "Callable[[ParseError, Connection], None] | None" = None,
         opened: "Callable[[Connection], None] | None" = None,
         closed: "Callable[[Connection], None] | None" = None,
     ) -> None:
@@ -59,10 +63,13 @@ class Connection(asyncio.Protocol, Flow):
         self.closed_because: str | None = None
         #: Whether anything has come on it.
         self.has_received = False
+        #: Whether the other end has shown who it is.
+        self.is_trusted = False
         #: Says more about the reason of its end, where somebody knows more.
         self.explain: Callable[[str], str] | None = None
         self._receive = receive
         self._idle_s = idle_s
+        self._malformed = malformed
         self._opened = opened
         self._closed = closed
         self._parser = StreamParser()
@@ -71,7 +78,7 @@ class Connection(asyncio.Protocol, Flow):
         self._watchers: dict[int, Callable[[str], None]] = {}
         self._next_watcher = 0
         self._idle: asyncio.TimerHandle | None = None
-        self._last = 0.0
+        self._last = self._since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio, for TLS after the handshake."""
@@ -86,9 +93,10 @@ class Connection(asyncio.Protocol, Flow):
             der = tls.getpeercert(binary_form=True)
             if der:
                 self._identities = certificate_domains(der)
+        self.is_trusted = bool(self._identities)
         loop = asyncio.get_running_loop()
-        self._last = loop.time()
-        self._idle = loop.call_later(self._idle_s, self._check_idle)
+        self._last = self._since = loop.time()
+        self._idle = loop.call_later(min(self._idle_s, _STRANGER_S), self._check_idle)
         if self._opened is not None:
             self._opened(self)
 
@@ -96,18 +104,17 @@ class Connection(asyncio.Protocol, Flow):
         """Called by asyncio."""
         self._last = asyncio.get_running_loop().time()
         self.has_received = True
-        try:
-            items = self._parser.receive(data)
-        except ParseError as error:
-            # What follows can't be told from what was: nothing on this connection can be trusted to be a message.
-            self.close(error.reason)
-            return
-        for item in items:
+        for item in self._parser.receive(data):
             if item == PING:
                 with contextlib.suppress(FlowClosedError):
                     self._write(PONG)
             elif item != PONG:
                 self._receive(item, self)
+        if self._parser.fault is not None and self.is_open:
+            # What follows can't be told from what was: nothing on this connection can be trusted to be a message.
+            if self._malformed is not None:
+                self._malformed(self._parser.fault, self)
+            self.close(self._parser.fault.reason)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio."""
@@ -126,9 +133,11 @@ class Connection(asyncio.Protocol, Flow):
 
     def _check_idle(self) -> None:
         loop = asyncio.get_running_loop()
-        left = self._last + self._idle_s - loop.time()
+        # Whatever a stranger sends does not make its connection live longer.
+        end = self._last + self._idle_s if self.is_trusted else self._since + min(self._idle_s, _STRANGER_S)
+        left = end - loop.time()
         if left <= 0:
-            self.close("idle")
+            self.close("idle" if self.is_trusted else "nobody we know")
         else:
             self._idle = loop.call_later(left, self._check_idle)
 
@@ -144,6 +153,14 @@ class Connection(asyncio.Protocol, Flow):
             self.close("peer does not read")
             raise FlowClosedError("peer does not read")
         self._stream.write(data)
+
+    def has_same_end(self, other: Flow) -> bool:
+        """This connection, or another of a peer with the same certificate."""
+        return other is self or bool(self._identities & other.identities)
+
+    def trust(self) -> None:
+        """Keep it for as long as it is used."""
+        self.is_trusted = True
 
     def close(self, reason: str) -> None:
         """Close the connection; ``reason`` is told to whoever waits for it."""

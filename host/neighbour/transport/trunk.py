@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["TrunkError", "Trunks"]
 
 _log = structlog.get_logger("trunk")
+_MAX_TROUBLES = 1000  # domains whose last trouble is remembered: users may dial any number
+_MAX_COUNTED = 100  # domains that are counted by name, the first that fail; the others as "other"
+_SHUTTING_DOWN = "shutting down"
 
 
 class TrunkError(Exception):
@@ -54,6 +57,7 @@ class Trunks:
         self._open: dict[str, Connection] = {}
         self._opening: dict[str, asyncio.Task[Connection]] = {}
         self._troubles: dict[str, str] = {}
+        self._counted: set[str] = set()
 
     def kept(self, domain: str) -> Connection | None:
         """The open connection to a domain, if there is one."""
@@ -99,6 +103,7 @@ class Trunks:
             self.trouble(domain, str(error))
             return
         connection = task.result()
+        connection.trust()
         self._open[domain] = connection
         connection.explain = lambda reason: self._explain(domain, connection, reason)
         connection.on_close(lambda reason: self._closed(domain, connection, reason))
@@ -111,23 +116,27 @@ class Trunks:
         servers (those on Python's asyncio) close without saying so.
         """
         if reason == CLOSED_BY_PEER and not connection.has_received:
-            ours = self._own_trouble() or "certificate not accepted, it seems"
-            reason = f"peer refused us: {ours}"
+            ours = self._own_trouble()
+            reason = f"peer refused us: {ours}" if ours else "closed without an answer; does it accept our certificate?"
         return f"trunk to {domain}: {reason}"
 
     def _closed(self, domain: str, connection: Connection, reason: str) -> None:
         if self._open.get(domain) is connection:
             del self._open[domain]
         reason = reason.removeprefix(f"trunk to {domain}: ")
-        if reason.startswith("peer refused us"):
+        if not connection.has_received and reason not in ("idle", _SHUTTING_DOWN):
             self.trouble(domain, reason)
         else:
             _log.info("trunk closed", domain=domain, reason=reason)
 
     def trouble(self, domain: str, reason: str) -> None:
         """Count a failure, and log it once for as long as it stays the same."""
-        self._metrics.trunk_failures.labels(domain).inc()
+        if domain in self._counted or len(self._counted) < _MAX_COUNTED:
+            self._counted.add(domain)
+        self._metrics.trunk_failures.labels(domain if domain in self._counted else "other").inc()
         if self._troubles.get(domain) != reason:
+            if len(self._troubles) >= _MAX_TROUBLES:
+                del self._troubles[next(iter(self._troubles))]
             self._troubles[domain] = reason
             _log.warning("trunk failed", domain=domain, reason=reason)
 
@@ -141,4 +150,4 @@ class Trunks:
         for task in list(self._opening.values()):
             task.cancel()
         for connection in list(self._open.values()):
-            connection.close("shutting down")
+            connection.close(_SHUTTING_DOWN)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, cast
 from .flow import Flow, FlowClosedError, Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["UdpFlow", "UdpTransport", "open_udp"]
+__all__ = ["UdpFlow", "UdpTransport", "flow_named", "open_udp"]
 
 _RECEIVE_BYTES = 65536  # stock asyncio allocates 256 KiB for each datagram otherwise
+_UDP_KIND = "u"  # no token of a connection, which is hexadecimal, begins so
 _SOCKET_BUFFER_BYTES = 4 << 20  # bursts must not be lost before we come to read them
 
 
@@ -30,6 +31,17 @@ class UdpFlow(Flow):
     def send(self, data: bytes) -> None:
         """Send a datagram; whether it arrives is another matter."""
         self.udp.send(data, self.peer)
+
+    def has_same_end(self, other: Flow) -> bool:
+        """By the host: a client may listen at another port than it sends from."""
+        return isinstance(other, UdpFlow) and other.peer[0] == self.peer[0]
+
+    @property
+    def token(self) -> bytes:  # type: ignore[override]
+        """The address, and the socket that it knows."""
+        local = self.listener.config
+        text = f"{_UDP_KIND}-{local.address}-{local.port}-{self.peer[0]}-{self.peer[1]}"
+        return text.replace(":", "_").replace("%", "~").encode()
 
     def to(self, peer: tuple[str, int]) -> "UdpFlow":
         """The flow from the same socket to another address."""
@@ -77,6 +89,17 @@ class UdpTransport(asyncio.DatagramProtocol):
         """Close the socket."""
         if self._transport is not None:
             self._transport.close()
+
+
+def flow_named(token: bytes, sockets: "Iterable[UdpTransport]") -> UdpFlow | None:
+    """The flow with a token that we have written; None where it is of another kind, or its socket is not there."""
+    parts = token.decode("latin-1").replace("_", ":").replace("~", "%").split("-")
+    if len(parts) != 5 or parts[0] != _UDP_KIND:
+        return None
+    for one in sockets:
+        if [one.listener.config.address, str(one.listener.config.port)] == parts[1:3]:
+            return UdpFlow(one, (parts[3], int(parts[4])))
+    return None
 
 
 async def open_udp(
