@@ -9,6 +9,8 @@ everybody else         a phone of ours, by digest; strangers are refused
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from sipwire.digest import MD5, SHA256, Challenge, Credentials
 from sipwire.digest_server import parse_credentials, serialize_challenge, verify
 from sipwire.errors import ParseError, SecurityError
@@ -16,6 +18,7 @@ from sipwire.uri import Uri
 
 from .equivalence import equivalent
 from .hop import HopFlow
+from .logs import Seldom
 from .nonces import FRESH, Nonces
 from .refusal import RefusedError
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DIALOG", "PEER", "PHONE", "TERMINAL", "Gate", "Sender", "user_of"]
 
+_log = structlog.get_logger("gate")
 _PURPOSE = b"phone"
 TERMINAL = "terminal"
 PHONE = "phone"
@@ -80,6 +84,7 @@ class Gate:
         self._nonces = nonces
         self._metrics = metrics
         self._md5 = md5
+        self._may_tell = Seldom()
 
     async def admit(self, request: "Request", flow: "Flow", *, in_dialog: bool) -> Sender:
         """Find out who sent a request that is no REGISTER.
@@ -152,6 +157,8 @@ class Gate:
             account = self._accounts.by_user(user or "")
             if account is None or not self._is_valid(found, request, account):
                 self._metrics.auth.labels("failed").inc()
+                if account is not None and self._may_tell(account.user):
+                    _log.warning("credentials refused", user=account.user)
                 raise self._challenge(account, header)
         if not self._nonces.use(found.nonce, int(found.nc, 16)):
             self._metrics.auth.labels("replayed").inc()

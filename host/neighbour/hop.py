@@ -23,6 +23,7 @@ from sipwire.hop import FRAME_MARK, HopKeys, HopReceiver, HopSender, derive_keys
 
 from .aes import new_aes
 from .location import wall_ms
+from .logs import Seldom
 from .nonces import FRESH, Nonces
 from .refusal import RefusedError
 from .store.database import StoreError
@@ -144,6 +145,7 @@ class Hops:
         self._by_spi: dict[int, Agreement] = {}
         self._moved: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._may_tell = Seldom()
         self._default_transport: UdpTransport | None = None
         self._insert = insert(agreements)
         self._reserve = update(agreements).where(agreements.c.spi == bindparam("this"))
@@ -334,6 +336,8 @@ class Hops:
             secret = self._valid_secret(credentials, request, user)
             if secret is None:
                 self._metrics.auth.labels("failed").inc()
+                if self._accounts.by_user(user) is not None and self._may_tell(user):
+                    _log.warning("credentials refused", user=user)
                 raise self.challenge()
         server_value = server_offer(self._nonces.spi(credentials.nonce))
         if request.get_all("security-verify") != [server_value]:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -9,7 +10,33 @@ import structlog
 if TYPE_CHECKING:
     from .config import LogConfig
 
-__all__ = ["configure"]
+__all__ = ["Seldom", "configure"]
+
+_FIRST = ("timestamp", "level", "event")  # of each line of JSON, for people who read it all the same
+_SELDOM_S = 60.0
+_MAX_REMEMBERED = 1000
+
+
+class Seldom:
+    """Says whether something may be logged: the same at most once a minute, so that nobody can fill the log with it."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, float] = {}
+
+    def __call__(self, key: str) -> bool:
+        """Whether it is time to tell ``key`` again."""
+        now = time.monotonic()
+        if self._next.get(key, 0.0) > now:
+            return False
+        self._next.pop(key, None)
+        if len(self._next) >= _MAX_REMEMBERED:
+            del self._next[next(iter(self._next))]
+        self._next[key] = now + _SELDOM_S
+        return True
+
+
+def _ordered(_logger: object, _method: str, event: "structlog.typing.EventDict") -> "structlog.typing.EventDict":
+    return {key: event[key] for key in (*_FIRST, *(key for key in event if key not in _FIRST)) if key in event}
 
 
 def configure(config: "LogConfig") -> None:
@@ -25,7 +52,7 @@ def configure(config: "LogConfig") -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
     ]
     if not console:
-        processors.append(structlog.processors.format_exc_info)
+        processors += [structlog.processors.format_exc_info, _ordered]
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, config.level.upper())),

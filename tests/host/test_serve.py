@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lab.lab import Lab
 from lab.processes import Neighbour
+from neighbour.cli import run_command
 from neighbour.config import load
 
 WISP = str(Path(sys.executable).with_name("wisp"))
@@ -60,6 +61,34 @@ def test_end_by_signal(tmp_path: Path) -> None:
             neighbour.wait_until(lambda neighbour=neighbour: not neighbour.is_running, "its end")
             assert neighbour.exit_status == 0
             neighbour = lab.start_neighbour("a.example")
+
+
+def test_refused_credentials_are_told_but_not_again_and_again(tmp_path: Path) -> None:
+    with Lab(tmp_path) as lab:
+        neighbour, address = start(lab)
+        run_command("account", "add", "carol", "--phone", "--config", str(lab.configuration("a.example")))
+        register = (
+            "REGISTER sip:a.example SIP/2.0\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK{};rport\r\nMax-Forwards: 70\r\n"
+            "From: <sip:carol@a.example>;tag=1\r\nTo: <sip:carol@a.example>\r\nCall-ID: 1\r\nCSeq: {} REGISTER\r\n"
+            "Contact: <sip:carol@192.0.2.1>\r\n{}Content-Length: 0\r\n\r\n"
+        )
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(5)
+            credentials = ""
+            for number in range(4):
+                sock.sendto(register.format(number, number, credentials).encode(), (address, 5060))
+                answer = sock.recv(2000).decode()
+                assert answer.startswith("SIP/2.0 401 ")
+                nonce = answer.partition('nonce="')[2].partition('"')[0]
+                credentials = (
+                    f'Authorization: Digest username="carol", realm="a.example", nonce="{nonce}", uri="sip:a.example", '
+                    f'algorithm=SHA-256, qop=auth, nc=00000001, cnonce="x", response="{"0" * 64}"\r\n'
+                )
+        refused = neighbour.wait_for("credentials refused", user="carol")
+        assert list(refused)[:3] == ["timestamp", "level", "event"]
+        assert refused["level"] == "warning"
+        neighbour.read()
+        assert len([line for line in neighbour.lines if line["event"] == "credentials refused"]) == 1
 
 
 def test_log_levels(tmp_path: Path) -> None:
