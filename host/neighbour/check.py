@@ -1,6 +1,7 @@
 """What `wisp check` looks at beyond the configuration's grammar: files, certificates, and what does not go together."""
 
 import ipaddress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
+from .store.database import StoreError, probe
 from .transport.identity import certificate_domains
 
 if TYPE_CHECKING:
@@ -16,43 +18,56 @@ if TYPE_CHECKING:
 
     from .config import Config
 
-__all__ = ["certificate_trouble", "check"]
+__all__ = ["Findings", "certificate_trouble", "check"]
 
 _SOON = timedelta(days=30)
 
 
-def check(config: "Config") -> tuple[list[str], list[str]]:
+@dataclass
+class Findings:
+    """What was found, one line each: ``file:line: key: what is wrong``.
+
+    Attributes:
+        mistakes: with these the neighbour does not start.
+        lapsed: what time has done or has yet to do: it starts, but other domains will not talk to it.
+        warnings: what may be meant so.
+    """
+
+    mistakes: list[str] = field(default_factory=list)
+    lapsed: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def check(config: "Config") -> Findings:
     """Look at everything a configuration names.
 
     Args:
         config: a valid one.
-
-    Returns:
-        Mistakes, which keep the neighbour from working, and warnings; a line each.
     """
-    mistakes: list[str] = []
-    warnings: list[str] = []
-    _check_tls(config, mistakes, warnings)
-    url = config.store_url
-    if url.startswith("sqlite"):
-        folder = config.path(url.partition(":///")[2]).parent
-        if not folder.is_dir():
-            mistakes.append(f"store.url: {folder} is no folder")
+    found = Findings()
+    _check_tls(config, found)
+    try:
+        probe(config.store_url)
+    except StoreError as error:
+        found.mistakes.append(f"{config.where('store', 'url')}: {error}")
+    warnings = found.warnings
     kinds = {listener.transport for listener in config.listen}
     if "udp" not in kinds:
-        warnings.append("listen: no udp, so that no terminal can register")
+        warnings.append(f"{config.where('listen')}: no udp, so that no terminal can register")
     if "tls" not in kinds:
-        warnings.append("listen: no tls, so that no other domain can call")
+        warnings.append(f"{config.where('listen')}: no tls, so that no other domain can call")
     warnings += [
-        f"listen: {one.transport} on all interfaces without `advertise`: phones are told to find us as {config.domain}"
-        for one in config.listen
+        f"{config.where('listen', number)}: {one.transport} on all interfaces without `advertise`:"
+        f" phones are told to find us as {config.domain}"
+        for number, one in enumerate(config.listen)
         if ipaddress.ip_address(one.address).is_unspecified and one.advertise is None and one.transport != "tls"
     ]
     if config.auth.md5:
-        warnings.append("auth.md5: accounts made with --md5 may use MD5, which is broken")
+        warnings.append(f"{config.where('auth', 'md5')}: accounts made with --md5 may use MD5, which is broken")
     if not config.resolver.enabled and not config.peer:
-        warnings.append("resolver.enabled: off, and there is no [[peer]]: no other domain can be called")
-    return mistakes, warnings
+        where = config.where("resolver", "enabled")
+        warnings.append(f"{where}: off, and there is no [[peer]]: no other domain can be called")
+    return found
 
 
 def certificate_trouble(config: "Config") -> str:
@@ -76,57 +91,55 @@ def certificate_trouble(config: "Config") -> str:
     return ""
 
 
-def _read(path: "Path", key: str, mistakes: list[str]) -> bytes | None:
+def _read(path: "Path", where: str, found: Findings) -> bytes | None:
     try:
         return path.read_bytes()
     except OSError as error:
-        mistakes.append(f"{key}: {path}: {error.strerror}")
+        found.mistakes.append(f"{where}: {path}: {error.strerror}")
         return None
 
 
-def _certificates(data: bytes, key: str, path: "Path", mistakes: list[str]) -> list[x509.Certificate]:
+def _certificates(path: "Path", where: str, found: Findings) -> list[x509.Certificate]:
+    data = _read(path, where, found)
     try:
-        return x509.load_pem_x509_certificates(data)
+        return [] if data is None else x509.load_pem_x509_certificates(data)
     except ValueError:
-        mistakes.append(f"{key}: {path}: no PEM certificate")
+        found.mistakes.append(f"{where}: {path}: no PEM certificate")
         return []
 
 
-def _check_tls(config: "Config", mistakes: list[str], warnings: list[str]) -> None:
+def _check_tls(config: "Config", found: Findings) -> None:
+    at_certificate, at_key = config.where("tls", "certificate"), config.where("tls", "key")
     path = config.path(config.tls.certificate)
-    data = _read(path, "tls.certificate", mistakes)
-    chain = [] if data is None else _certificates(data, "tls.certificate", path, mistakes)
+    chain = _certificates(path, at_certificate, found)
     roots = []
-    for name in config.tls.ca:
-        root_path = config.path(name)
-        root = _read(root_path, "tls.ca", mistakes)
-        if root is not None:
-            roots += _certificates(root, "tls.ca", root_path, mistakes)
+    for number, name in enumerate(config.tls.ca):
+        roots += _certificates(config.path(name), config.where("tls", "ca", number), found)
     key_path = config.path(config.tls.key)
-    key_data = _read(key_path, "tls.key", mistakes)
+    key_data = _read(key_path, at_key, found)
     if key_data is not None:
         if key_path.stat().st_mode & 0o077:
-            warnings.append(f"tls.key: {key_path} can be read by others; chmod 600 it")
+            found.warnings.append(f"{at_key}: {key_path} can be read by others; chmod 600 it")
         try:
             key = serialization.load_pem_private_key(key_data, None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            mistakes.append(f"tls.key: {key_path}: no PEM private key without a pass phrase")
+            found.mistakes.append(f"{at_key}: {key_path}: no PEM private key without a pass phrase")
         else:
             if chain and key.public_key() != chain[0].public_key():
-                mistakes.append("tls.key: is not the key of tls.certificate")
+                found.mistakes.append(f"{at_key}: is not the key of tls.certificate")
     if not chain:
         return
     now = datetime.now(UTC)
     leaf = chain[0]
     if leaf.not_valid_after_utc <= now:
-        mistakes.append(f"tls.certificate: {path} expired on {leaf.not_valid_after_utc:%Y-%m-%d}")
+        found.lapsed.append(f"{at_certificate}: {path} expired on {leaf.not_valid_after_utc:%Y-%m-%d}")
     elif leaf.not_valid_before_utc > now:
-        mistakes.append(f"tls.certificate: {path} holds only from {leaf.not_valid_before_utc:%Y-%m-%d} on")
+        found.lapsed.append(f"{at_certificate}: {path} holds only from {leaf.not_valid_before_utc:%Y-%m-%d} on")
     elif leaf.not_valid_after_utc - now < _SOON:
-        warnings.append(f"tls.certificate: {path} expires on {leaf.not_valid_after_utc:%Y-%m-%d}")
+        found.warnings.append(f"{at_certificate}: {path} expires on {leaf.not_valid_after_utc:%Y-%m-%d}")
     domains = certificate_domains(leaf.public_bytes(serialization.Encoding.DER))
     if config.domain not in domains:
         shown = ", ".join(sorted(domains)) or "no domain"
-        mistakes.append(f"tls.certificate: {path} is of {shown}, not of {config.domain}")
+        found.mistakes.append(f"{at_certificate}: {path} is of {shown}, not of {config.domain}")
     if roots and certificate_trouble(config).endswith("a root we know"):
-        warnings.append("tls.certificate: does not lead to a root in tls.ca; peers need its root in their own")
+        found.warnings.append(f"{at_certificate}: does not lead to a root in tls.ca; peers need its root in their own")

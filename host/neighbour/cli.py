@@ -182,22 +182,28 @@ def ca_issue(
 # Accounts.
 
 
-def _with_store(config: Config, work: "Coroutine[None, None, _Result] | None", store: Store) -> _Result:
+def _store(config: Config) -> Store:
+    """The store, made or migrated where that has to be."""
+    try:
+        migrate(config.store_url)
+        return Store(config.store_url)
+    except StoreError as error:
+        raise _fail(f"{config.where('store', 'url')}: {error}") from None
+
+
+def _with_store(work: Coroutine[None, None, _Result], store: Store) -> _Result:
     async def run() -> _Result:
         await store.open()
         try:
-            assert work is not None
             return await work
         finally:
             await store.close()
 
     try:
-        migrate(config.store_url)
         return _run(run())
     except StoreError as error:
-        if work is not None:
-            work.close()
-        raise _fail(str(error), status=1) from None
+        work.close()
+        raise _fail(f"store: {error}", status=1) from None
 
 
 @_account.command("add")
@@ -228,10 +234,10 @@ def account_add(
     if phone and terminal is not None:
         raise _fail("--terminal and --phone exclude each other")
     secret, shown = _secret(phone=phone, from_stdin=password_stdin)
-    store = Store(settings.store_url)
+    store = _store(settings)
     work = add_account(store, settings.domain, user, secret, is_terminal=not phone, md5=md5, auth_user=auth_user)
     try:
-        added = _with_store(settings, work, store)
+        added = _with_store(work, store)
     except typer.Exit:
         raise _fail(f"{user}: there is such a user, or digest user name, already", status=1) from None
     if phone:
@@ -280,9 +286,9 @@ def _terminal_configuration(config: Config, account: "Account", neighbour: str) 
 def account_list(config: ConfigPath = _HERE) -> None:
     """List the users."""
     settings = _load(config)
-    store = Store(settings.store_url)
+    store = _store(settings)
     table = Table("user", "kind", "digest", box=None)
-    for account in _with_store(settings, list_accounts(store), store):
+    for account in _with_store(list_accounts(store), store):
         kind = "terminal" if account.is_terminal else "phone"
         table.add_row(f"sip:{account.user}@{settings.domain}", kind, account.algorithm.decode())
     _out.print(table)
@@ -294,8 +300,8 @@ def account_remove(
 ) -> None:
     """Remove a user, with its registrations."""
     settings = _load(config)
-    store = Store(settings.store_url)
-    if not _with_store(settings, remove_account(store, user), store):
+    store = _store(settings)
+    if not _with_store(remove_account(store, user), store):
         raise _fail(f"{user}: no such user", status=1)
     _out.print(f"sip:{user}@{settings.domain}: removed", markup=False)
 
@@ -307,11 +313,11 @@ def account_remove(
 def check(config: Annotated[Path, typer.Argument(help="The configuration, or its folder.")] = _HERE) -> None:
     """Say what is wrong with a configuration, with file and line."""
     settings = _load(config)
-    mistakes, warnings = check_config(settings)
-    for line in warnings:
+    found = check_config(settings)
+    for line in found.warnings:
         _err.print(f"warning: {line}", markup=False)
-    if mistakes:
-        raise _fail(*mistakes)
+    if found.mistakes or found.lapsed:
+        raise _fail(*found.mistakes, *found.lapsed)
     _out.print(f"{settings.domain}: the configuration is good", markup=False)
 
 
@@ -319,6 +325,9 @@ def check(config: Annotated[Path, typer.Argument(help="The configuration, or its
 def serve(config: Annotated[Path, typer.Argument(help="The configuration, or its folder.")] = _HERE) -> None:
     """Run the neighbour, until SIGTERM or Ctrl-C."""
     settings = _load(config)
+    mistakes = check_config(settings).mistakes
+    if mistakes:
+        raise _fail(*mistakes)
     logs.configure(settings.log)
     if not _run(_serve(settings)):
         raise typer.Exit(1)
@@ -335,6 +344,8 @@ async def _serve(config: Config) -> bool:
             loop.add_signal_handler(number, stopping.set)
     try:
         await neighbour.start()
+    except ConfigError as error:
+        raise _fail(*error.mistakes) from None
     except StartError as error:
         _err.print(str(error), markup=False)
         return False

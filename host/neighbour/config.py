@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 __all__ = [
     "AuthConfig",
@@ -181,6 +181,8 @@ class Config(_Table):
     metrics: MetricsConfig = MetricsConfig()
     #: The folder of the file, set by `load`.
     base: Path = Field(Path(), exclude=True)
+    _file: Path = PrivateAttr(Path())
+    _text: str = PrivateAttr("")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
@@ -198,6 +200,10 @@ class Config(_Table):
     def path(self, name: str) -> Path:
         """A path of the configuration, relative to its file."""
         return self.base / name
+
+    def where(self, *location: int | str) -> str:
+        """``file:line: key`` of a key, or of the table that would have it, for telling what is wrong with it."""
+        return f"{self._file}:{_line_of(self._text, location)}: {_name(location)}"
 
     @property
     def store_url(self) -> str:
@@ -229,9 +235,11 @@ def load(path: Path) -> Config:
         raise ConfigError([f"{path}:{line}: {message[:1].lower()}{message[1:]}"]) from None
     values.pop("base", None)
     try:
-        return Config(**values, base=path.parent)
+        config = Config(**values, base=path.parent)
     except ValidationError as error:
         raise ConfigError([_explain(path, text, dict(mistake)) for mistake in error.errors()]) from None
+    config._file, config._text = path, text
+    return config
 
 
 def _explain(path: Path, text: str, mistake: dict[str, Any]) -> str:
@@ -247,9 +255,12 @@ def _explain(path: Path, text: str, mistake: dict[str, Any]) -> str:
         message = str(mistake["ctx"]["error"])
     else:
         message = message.removeprefix("Input ").removeprefix("Value error, ")
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    line = _line_of(text, location)
-    return f"{path}:{line}: {name + ': ' if name else ''}{message}"
+    name = _name(location)
+    return f"{path}:{_line_of(text, location)}: {name + ': ' if name else ''}{message}"
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
 
 
 def _line_of(text: str, location: tuple[int | str, ...]) -> int:
@@ -274,6 +285,7 @@ def _line_of(text: str, location: tuple[int | str, ...]) -> int:
             here = (*table, line.split("=", 1)[0].strip().strip('"'))
         else:
             continue
-        if here == location[: len(here)] and len(here) > best[0]:
-            best = (len(here), number)
+        found = here[:-1] if here[:-1] == location else here  # all of [[table]] is where its first one is
+        if found == location[: len(found)] and len(found) > best[0]:
+            best = (len(found), number)
     return best[1]

@@ -114,6 +114,8 @@ class Gate:
             # "A request from a terminal account that is not in a frame ... gets 494", sent once.
             raise self._hops.wants_other()
         if in_dialog:
+            if ours and account is None:
+                raise self._refuse("stranger", "no user of this domain any more")
             return Sender(DIALOG)
         if not ours:
             raise self._refuse("stranger", "requests of other domains come over mutual TLS")

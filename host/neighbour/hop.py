@@ -5,7 +5,12 @@
     frame --open()--> Agreement and message
 
 A restart loses nothing: agreements are in the store with their keys, the sequence numbers that may have been used, and
-    the highest one received. Numbers to send are reserved in strides, so that none is ever used twice.
+the highest one received. Numbers to send are reserved in strides, so that none is ever used twice.
+
+What is received is written with each registration, and every 0.2 s: too many frames come to commit each. After a crash,
+a frame of the last moment before it, but no REGISTER, is therefore taken once more if somebody has kept it and sends it
+before the terminal sends anything. It repeats what the terminal wished and changes nothing of it. Nor does it move the
+terminal's address: of the frames after a start, the second is the first that may.
 """
 
 import asyncio
@@ -13,13 +18,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, or_, select, update
 
 from sipwire.agreement import best, hop_nonce, hop_spi, parse_mechanisms, server_offer
 from sipwire.digest import SHA256, Challenge, Credentials
 from sipwire.digest_server import parse_credentials, serialize_challenge, verify
 from sipwire.errors import SecurityError, StateError
 from sipwire.hop import FRAME_MARK, HopKeys, HopReceiver, HopSender, derive_keys, frame_seq, frame_spi
+from sipwire.replay import ReplayWindow
 
 from .aes import new_aes
 from .location import wall_ms
@@ -27,14 +33,14 @@ from .logs import Seldom
 from .nonces import FRESH, Nonces
 from .refusal import RefusedError
 from .store.database import StoreError
-from .store.schema import agreements
+from .store.schema import accounts, agreements
 from .transport.flow import Flow, FlowClosedError, Listener, format_address
 
 if TYPE_CHECKING:
     from sipwire.message import Request
 
     from .metrics import Metrics
-    from .store.accounts import Accounts
+    from .store.accounts import Account, Accounts
     from .store.database import Statement, Store
     from .transport.udp import UdpTransport
 
@@ -52,7 +58,7 @@ _EXPIRE_ROUNDS = 50  # of these between two looks for what is over
 class Proof:
     """What a valid step 3 has shown: everything an agreement is made of."""
 
-    user: str
+    account: "Account"
     credentials: Credentials
     secret: bytes
     spi: int
@@ -73,6 +79,7 @@ class Agreement:
         expires_at: wall-clock milliseconds.
         reserved: up to which number the store lets us send.
         transport: the socket its frames came by last.
+        moves: whether the next frame may move the address; not after a restart, where it may be a repeated one.
     """
 
     user: str
@@ -87,6 +94,7 @@ class Agreement:
     nonce: str
     transport: "UdpTransport | None" = None
     reserving: bool = field(default=False)
+    moves: bool = True
 
 
 class HopFlow(Flow):
@@ -161,8 +169,10 @@ class Hops:
         self._default_transport = self._default_transport or transport
 
     async def load(self) -> int:
-        """Read the agreements of before a restart; returns how many live."""
-        for row in await self._store.read(select(agreements).where(agreements.c.expires_at > wall_ms())):
+        """Read the agreements of before a restart, and rid the store of the others; returns how many live."""
+        nobodys = agreements.c.user.not_in(select(accounts.c.user))
+        await self._store.write((delete(agreements).where(or_(agreements.c.expires_at <= wall_ms(), nobodys)), {}))
+        for row in await self._store.read(select(agreements)):
             host, _, port = row.address.rpartition(":")
             to_neighbour, to_terminal = _split_keys(row.keys)
             # Numbers up to the reserve may have been used before the restart: go on above it.
@@ -177,6 +187,7 @@ class Hops:
                 row.sent_seq,
                 row.keys,
                 row.nonce,
+                moves=False,
             )
         if self._by_spi:
             living = self._by_spi.values()
@@ -214,11 +225,15 @@ class Hops:
             self._metrics.frames_dropped.labels(error.check).inc()
             return None
         agreement.transport = transport
-        if frame_seq(frame) > before:
+        seq = frame_seq(frame)
+        if not agreement.moves:
+            agreement.receiver.window = ReplayWindow(highest=seq)  # whatever came before it came before the restart
+        if seq > before:
             # "A valid frame with a new highest seq from a new source address moves the terminal's address there."
-            if agreement.address != address:
+            if agreement.address != address and agreement.moves:
                 _log.info("terminal moved", user=agreement.user, address=format_address(address))
                 agreement.address = address
+            agreement.moves = True
             self._moved.add(spi)
         if not message:
             try:
@@ -329,12 +344,12 @@ class Hops:
         credentials = parse_credentials(request.get("authorization") or b"")
         if self._nonces.check(_PURPOSE, credentials.nonce) != FRESH:
             raise self.challenge(stale=True)
-        secret = self._valid_secret(credentials, request, user)
-        if secret is None:
+        account, secret = self._valid_secret(credentials, request, user)
+        if account is None or secret is None:
             # The account may have been made or changed a moment ago.
             await self._accounts.refresh()
-            secret = self._valid_secret(credentials, request, user)
-            if secret is None:
+            account, secret = self._valid_secret(credentials, request, user)
+            if account is None or secret is None:
                 self._metrics.auth.labels("failed").inc()
                 if self._accounts.by_user(user) is not None and self._may_tell(user):
                     _log.warning("credentials refused", user=user)
@@ -359,10 +374,12 @@ class Hops:
             offer,
             server_value,
         )
-        return Proof(user, credentials, secret, spi, hop_spi(mechanism), to_neighbour, to_terminal)
+        return Proof(account, credentials, secret, spi, hop_spi(mechanism), to_neighbour, to_terminal)
 
-    def _valid_secret(self, credentials: Credentials, request: "Request", user: str) -> bytes | None:
-        """HA1 of a terminal, where credentials are made with it; None otherwise."""
+    def _valid_secret(
+        self, credentials: Credentials, request: "Request", user: str
+    ) -> "tuple[Account | None, bytes | None]":
+        """A terminal's account and HA1, where credentials are made with it; None otherwise."""
         account = self._accounts.by_user(user)
         secret = None if account is None or not account.is_terminal else account.secret(SHA256)
         if (
@@ -374,12 +391,12 @@ class Hops:
             or credentials.qop != b"auth-int"
             or credentials.uri != request.uri
         ):
-            return None
+            return None, None
         try:
             verify(credentials, secret, "REGISTER", request.body)
         except SecurityError:
-            return None
-        return secret
+            return None, None
+        return account, secret
 
     def prepare(
         self, proof: Proof, expires_s: int, address: tuple[str, int], transport: "UdpTransport"
@@ -387,7 +404,7 @@ class Hops:
         """Make the agreement of a proof, and the statements that store it; `adopt` it when they are committed."""
         keys = _join_keys(proof.to_neighbour, proof.to_terminal)
         agreement = Agreement(
-            proof.user,
+            proof.account.user,
             proof.spi,
             proof.terminal_spi,
             HopReceiver(proof.spi, proof.to_neighbour, new_aes),
@@ -424,6 +441,11 @@ class Hops:
         agreement.expires_at = wall_ms() + expires_s * 1000 + _GRACE_MS
         return ((self._extend, {"this": agreement.spi, "until": agreement.expires_at}),)
 
+    def heard(self, agreement: Agreement) -> "tuple[Statement, ...]":
+        """The statements to commit with what a frame asks for, so that it is not taken again after a crash."""
+        seen, address = agreement.receiver.window.highest, format_address(agreement.address)
+        return ((self._note, {"this": agreement.spi, "seen": seen, "at": address}),)
+
     def retire(self, spi: int) -> "tuple[Statement, ...]":
         """Keep an agreement for frames under way and no longer: another has taken its place, or its binding is gone."""
         agreement = self._by_spi.get(spi)
@@ -431,6 +453,15 @@ class Hops:
             return ()
         agreement.expires_at = min(agreement.expires_at, wall_ms() + _GRACE_MS)
         return ((self._extend, {"this": spi, "until": agreement.expires_at}),)
+
+    def revoke(self, users: set[str]) -> None:
+        """End the agreements of users at once; the store forgets them with its next commit."""
+        gone = [agreement for agreement in self._by_spi.values() if agreement.user in users]
+        for agreement in gone:
+            agreement.expires_at = 0  # flows that are held somewhere end with it
+            del self._by_spi[agreement.spi]
+        if gone:
+            self._store.write_soon(*((self._delete, {"this": agreement.spi}) for agreement in gone))
 
     # Housekeeping.
 
@@ -447,18 +478,8 @@ class Hops:
     def note(self) -> None:
         """Write received numbers and addresses of terminals that have been heard since the last time."""
         moved, self._moved = self._moved, set()
-        notes: list[Statement] = [
-            (
-                self._note,
-                {
-                    "this": spi,
-                    "seen": agreement.receiver.window.highest,
-                    "at": format_address(agreement.address),
-                },
-            )
-            for spi in moved
-            if (agreement := self._by_spi.get(spi)) is not None
-        ]
+        living = [agreement for spi in moved if (agreement := self._by_spi.get(spi)) is not None]
+        notes = [statement for agreement in living for statement in self.heard(agreement)]
         if notes:
             self._store.write_soon(*notes)
 

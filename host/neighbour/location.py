@@ -2,21 +2,24 @@
 
     address-of-record --1:n--> Binding --> flow: a hop agreement, a UDP source, or a connection
 
-Every change is in the store before the REGISTER is answered; reads never wait.
+Every change is in the store before the REGISTER is answered; reads never wait. Whoever works out a change from what is
+there holds the user's lock until it is committed, so that memory and store see the same changes in the same order.
 """
 
+import asyncio
 import heapq
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sipwire.uri import Uri
 
 from .equivalence import equivalent
-from .store.schema import bindings
+from .store.schema import accounts, bindings
 
 if TYPE_CHECKING:
     from .store.database import Statement, Store
@@ -96,6 +99,7 @@ class Location:
         self._by_contact: dict[bytes, list[Binding]] = {}
         self._expiry: list[tuple[int, int, Binding]] = []
         self._count = 0
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         insert = postgresql.insert if store.url.startswith("postgresql") else sqlite.insert
         statement = insert(bindings)
         self._upsert = statement.on_conflict_do_update(
@@ -104,11 +108,14 @@ class Location:
         self._delete = delete(bindings).where(
             bindings.c.user == bindparam("gone_user"), bindings.c.contact == bindparam("gone_contact")
         )
+        # A refresh may be on its way to the store when a binding ends: what that writes stays.
+        self._delete_over = self._delete.where(bindings.c.expires_at <= bindparam("over_at"))
 
     async def load(self) -> int:
-        """Read what the store has; returns how many bindings live."""
-        now = wall_ms()
-        for row in await self._store.read(select(bindings).where(bindings.c.expires_at > now)):
+        """Read what the store has, and rid it of what ended while nobody looked; returns how many bindings live."""
+        nobodys = bindings.c.user.not_in(select(accounts.c.user))
+        await self._store.write((delete(bindings).where(or_(bindings.c.expires_at <= wall_ms(), nobodys)), {}))
+        for row in await self._store.read(select(bindings)):
             self._put(
                 Binding(
                     row.user,
@@ -153,24 +160,39 @@ class Location:
         found = [binding for binding in self._by_contact.get(uri, ()) if binding.expires_at > now]
         return next((binding for binding in found if binding.user == user), found[0] if found else None)
 
+    def lock(self, user: str) -> asyncio.Lock:
+        """The lock of a user's bindings; it is there as long as somebody holds or wants it."""
+        lock = self._locks.get(user)
+        if lock is None:
+            lock = self._locks[user] = asyncio.Lock()
+        return lock
+
     async def change(self, put: list[Binding], remove: list[Binding], also: "tuple[Statement, ...]" = ()) -> None:
-        """Add or replace and remove bindings; returns when that is committed.
+        """Add or replace and remove bindings; returns when that is committed. Hold the user's lock.
 
         Args:
             put: bindings to add, or to replace where user and contact are the same.
-            remove: bindings to remove.
+            remove: bindings to remove first, by user and contact.
             also: statements of the caller's for the same transaction.
 
         Raises:
             StoreError: the store failed; nothing has changed.
         """
-        statements: list[Statement] = [(self._upsert, binding.row()) for binding in put]
-        statements += [(self._delete, _key(binding)) for binding in remove]
+        statements: list[Statement] = [(self._delete, _key(binding)) for binding in remove]
+        statements += [(self._upsert, binding.row()) for binding in put]
         await self._store.write(*statements, *also)
         for binding in remove:
-            self._drop(binding)
+            self._drop_contact(binding)
         for binding in put:
             self._put(binding)
+
+    def forget(self, user: str) -> None:
+        """Remove all bindings of a user; the store forgets them with its next commit."""
+        gone = list(self._by_user.get(user, ()))
+        for binding in gone:
+            self._drop(binding)
+        if gone:
+            self._store.write_soon(*((self._delete, _key(binding)) for binding in gone))
 
     def expire(self) -> list[Binding]:
         """Remove what is over; touches nothing else. The store forgets it with its next commit."""
@@ -182,18 +204,22 @@ class Location:
                 self._drop(binding)
                 gone.append(binding)
         if gone:
-            self._store.write_soon(*((self._delete, _key(binding)) for binding in gone))
+            self._store.write_soon(*((self._delete_over, {**_key(binding), "over_at": now}) for binding in gone))
         return gone
 
     def _put(self, binding: Binding) -> None:
-        for old in self._by_user.get(binding.user, ()):
-            if old.contact == binding.contact:
-                self._drop(old)
-                break
+        self._drop_contact(binding)
         self._by_user.setdefault(binding.user, []).append(binding)
         self._by_contact.setdefault(binding.contact, []).append(binding)
         self._count += 1
         heapq.heappush(self._expiry, (binding.expires_at, self._count, binding))
+
+    def _drop_contact(self, binding: Binding) -> None:
+        """Drop what is bound by the user and contact of a binding: it, or what has replaced it."""
+        for old in self._by_user.get(binding.user, ()):
+            if old.contact == binding.contact:
+                self._drop(old)
+                break
 
     def _drop(self, binding: Binding) -> None:
         _take_out(self._by_user, binding.user, binding)

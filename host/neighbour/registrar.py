@@ -1,6 +1,6 @@
 """The registrar (RFC 3261 section 10.3), for terminals by the hop and for phones by digest.
 
-REGISTER --> whose? may they? --> what changes? --> COMMIT --> 200
+REGISTER --> whose? may they? --> [the user's lock: what changes? --> COMMIT --> are they still who they were?] --> 200
 """
 
 import time
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from .config import RegistrarConfig
     from .hop import Hops
-    from .store.accounts import Accounts
-    from .store.database import Statement
+    from .store.accounts import Account, Accounts
     from .transactions import Server
 
 __all__ = ["Registrar"]
@@ -135,41 +134,49 @@ class Registrar:
             way = UdpFlow(transport, flow.peer)
             await self._establish(server, way, await self._hops.prove(request, user), flow.agreement)
             return
-        changes = self._changes(request, user, flow, flow.agreement.spi)
-        also: tuple[Statement, ...] = ()
-        if changes.put:
-            also = self._hops.extension(flow.agreement, changes.longest_s)
-        elif changes.remove and not self._left(user, changes.remove):
-            also = self._hops.retire(flow.agreement.spi)
-        await self._location.change(changes.put, changes.remove, also)
-        server.respond(self._ok(request, user, changes))
+        spi = flow.agreement.spi
+        async with self._location.lock(user):
+            if any(binding.spi not in (None, spi) for binding in self._location.of(user)):
+                # WIRE section 1.4 wants "a frame of the present agreement". One that has been held back until another
+                # agreement was made does not bring the old one back.
+                raise RefusedError(403, "Forbidden")
+            changes = self._changes(request, user, flow, spi)
+            also = self._hops.heard(flow.agreement)
+            if changes.put:
+                also += self._hops.extension(flow.agreement, changes.longest_s)
+            elif changes.remove and not self._left(user, changes.remove):
+                also += self._hops.retire(spi)
+            await self._location.change(changes.put, changes.remove, also)
+            self._check_still(account)
+            response = self._ok(request, user, changes)
+        server.respond(response)
         self._log(changes, "refreshed", user, flow)
 
     async def _establish(self, server: "Server", way: UdpFlow, proof: Proof, old: Agreement | None) -> None:
         """The proof holds: store binding and agreement together, and answer in the agreement's first frame."""
-        request = server.request
-        changes = self._changes(request, proof.user, way, proof.spi)
-        if not changes.put:
-            raise RefusedError(400, "Nothing To Register")
-        agreement, statements = self._hops.prepare(proof, changes.longest_s, way.peer, way.udp)
-        contacts = {binding.contact for binding in changes.put}
-        replaced = {binding.spi for binding in self._location.of(proof.user) if binding.contact in contacts}
-        if old is not None:
-            replaced.add(old.spi)
-        retired: tuple[Statement, ...] = ()
-        for spi in replaced - {None}:
-            assert spi is not None
-            retired += self._hops.retire(spi)
-        await self._location.change(changes.put, changes.remove, (*statements, *retired))
-        flow = self._hops.adopt(agreement)
-        for binding in changes.put:
-            binding.flow = flow
-        response = self._ok(request, proof.user, changes)
+        request, user = server.request, proof.account.user
+        async with self._location.lock(user):
+            changes = self._changes(request, user, way, proof.spi, replace=True)
+            if not changes.put:
+                raise RefusedError(400, "Nothing To Register")
+            agreement, statements = self._hops.prepare(proof, changes.longest_s, way.peer, way.udp)
+            replaced = {binding.spi for binding in self._location.of(user) if binding.spi is not None}
+            if old is not None:
+                replaced.add(old.spi)
+                statements += self._hops.heard(old)
+            for spi in replaced:
+                statements += self._hops.retire(spi)
+            await self._location.change(changes.put, changes.remove, statements)
+            flow = self._hops.adopt(agreement)
+            self._check_still(proof.account)
+            for binding in changes.put:
+                binding.flow = flow
+            response = self._ok(request, user, changes)
         proof_text = proof.credentials.compute(proof.secret, "", response.body)
         response.add("Authentication-Info", _authentication_info(proof.credentials, proof_text))
         server.flow = flow
         server.respond(response)
-        self._log(changes, "registered", proof.user, flow)
+        self._log(changes, "registered", user, flow)
 
     # Phones.
 
@@ -179,9 +186,11 @@ class Registrar:
         if account is not None and account.is_terminal:
             raise self._hops.wants_other()
         account, credentials = await self._gate.authenticate(request, user, "authorization")
-        changes = self._changes(request, user, flow, None)
-        await self._location.change(changes.put, changes.remove)
-        response = self._ok(request, user, changes)
+        async with self._location.lock(user):
+            changes = self._changes(request, user, flow, None)
+            await self._location.change(changes.put, changes.remove)
+            self._check_still(account)
+            response = self._ok(request, user, changes)
         secret = account.secret(credentials.algorithm)
         if secret is not None:
             proof = credentials.compute(secret, "", response.body)
@@ -189,10 +198,35 @@ class Registrar:
         server.respond(response)
         self._log(changes, "registered", user, flow, digest=credentials.algorithm.decode().upper())
 
+    # Accounts that go.
+
+    def revoke(self, users: set[str]) -> None:
+        """The accounts of users are gone or others: what was registered with them holds no more."""
+        for user in users:
+            self._location.forget(user)
+        self._hops.revoke(users)
+        _log.info("revoked", users=sorted(users))
+
+    def _check_still(self, account: "Account") -> None:
+        """Take back what a REGISTER has changed where its account went while it was on its way to the store."""
+        if self._accounts.by_user(account.user) != account:
+            self.revoke({account.user})
+            raise RefusedError(403, "Forbidden")
+
     # Bindings.
 
-    def _changes(self, request: "Request", user: str, flow: Flow, spi: int | None) -> "_Changes":
-        """What a REGISTER adds and removes; nothing is changed here.
+    def _changes(
+        self, request: "Request", user: str, flow: Flow, spi: int | None, *, replace: bool = False
+    ) -> "_Changes":
+        """What a REGISTER adds and removes; nothing is changed here, and the user's lock is held.
+
+        Args:
+            request: the REGISTER.
+            user: whose.
+            flow: how it came.
+            spi: of the hop agreement, None without one.
+            replace: whether it removes what it does not name: a terminal account is one terminal, and whatever it
+                registered over another agreement leads nowhere any more.
 
         Raises:
             ParseError: malformed.
@@ -236,6 +270,9 @@ class Registrar:
                     flow=flow,
                 )
             )
+        if replace:
+            named = {binding.contact for binding in put} | {binding.contact for binding in remove}
+            remove += [binding for binding in self._location.of(user) if binding.contact not in named]
         there = {binding.contact for binding in self._location.of(user)} - {binding.contact for binding in remove}
         if len(there | {binding.contact for binding in put}) > self._config.max_contacts:
             raise RefusedError(403, "Too Many Contacts")
@@ -292,12 +329,22 @@ def _user_of_from(request: "Request") -> str | None:
 
 
 def _q(contact: Address) -> int:
-    """A contact's q in thousandths; 1000 where it has none or a malformed one."""
+    """A contact's q in thousandths, 1000 where it has none.
+
+    Raises:
+        ParseError: malformed.
+    """
     value = contact.param("q")
-    try:
-        return 1000 if not value else min(1000, max(0, round(float(value) * 1000)))
-    except ValueError:
+    if value is None:
         return 1000
+    # RFC 3261 section 25.1: qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )
+    whole, _, part = value.partition(b".")
+    if whole not in (b"0", b"1") or len(part) > 3 or (part and not part.isdigit()):
+        raise ParseError("contact")
+    q = int(whole) * 1000 + int(part.ljust(3, b"0"))
+    if q > 1000:
+        raise ParseError("contact")
+    return q
 
 
 def _authentication_info(credentials: Credentials, rspauth: bytes) -> bytes:

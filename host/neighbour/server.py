@@ -5,12 +5,12 @@ import contextlib
 import functools
 import resource
 import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 from .check import certificate_trouble, check
+from .config import ConfigError
 from .gate import Gate
 from .hop import Hops, is_frame
 from .location import Location
@@ -40,7 +40,7 @@ _OTHER_FILES = 64  # sockets that listen, the store, the log
 
 
 class StartError(Exception):
-    """The neighbour can't start; the text says why and what helps."""
+    """The neighbour can't start, for no fault of its configuration's; the text says why and what helps."""
 
 
 class Neighbour:
@@ -62,7 +62,8 @@ class Neighbour:
         """Open the store and the sockets; what was opened is closed again where something fails.
 
         Raises:
-            StartError: something is not to be had.
+            ConfigError: the configuration names a store or certificates that can't be used.
+            StartError: something else is not to be had.
         """
         try:
             await self._start()
@@ -86,7 +87,7 @@ class Neighbour:
             await self._wire(store, client_tls)
             await self._listen(server_tls)
         except StoreError as error:
-            raise StartError(str(error)) from error
+            raise ConfigError([f"{config.where('store', 'url')}: {error}"]) from error
         if config.metrics.listen is not None:
             try:
                 self._closing.callback(self.metrics.serve(config.metrics.listen))
@@ -94,10 +95,10 @@ class Neighbour:
                 raise StartError(f"metrics: {config.metrics.listen}: {error.strerror}") from error
         for work, name in ((self._hops.keep(), "hops"), (self._tidy(), "tidy")):
             self._closing.push_async_callback(_cancel, asyncio.create_task(work, name=name))
-        mistakes, warnings = check(config)
-        for line in mistakes:
+        found = check(config)
+        for line in found.mistakes + found.lapsed:
             _log.error("configuration", mistake=line)
-        for line in warnings:
+        for line in found.warnings:
             _log.warning("configuration", warning=line)
         _log.info("ready", domain=config.domain, bindings=len(self._location), agreements=len(self._hops))
 
@@ -125,6 +126,7 @@ class Neighbour:
         routes = Routes(config.domain, self._listeners, await load_key(store))
         gate = Gate(config.domain, self._accounts, self._hops, nonces, metrics, md5=config.auth.md5)
         registrar = Registrar(config.domain, config.registrar, gate, self._hops, self._location, self._accounts)
+        self._accounts.gone = registrar.revoke
         self._transactions = Transactions(metrics, trace=config.log.level == "debug")
         self._proxy = Proxy(
             config,
@@ -226,14 +228,9 @@ def _contexts(config: "Config") -> tuple[ssl.SSLContext, ssl.SSLContext]:
     tls = config.tls
     certificate, key = str(config.path(tls.certificate)), str(config.path(tls.key))
     roots = [str(config.path(name)) for name in tls.ca]
-    for name in (certificate, key, *roots):
-        try:
-            Path(name).read_bytes()
-        except OSError as error:
-            raise StartError(f"tls: {name}: {error.strerror}") from error
     try:
         return server_context(certificate, key, roots), client_context(certificate, key, roots)
-    except ssl.SSLError as error:
-        raise StartError(
-            f"tls: {certificate} and {key} do not fit, or a root is no certificate: {error.reason}"
-        ) from error
+    except (OSError, ValueError) as error:
+        # `check` has words for nearly everything; this is what OpenSSL alone does not like.
+        reason = getattr(error, "reason", None) or error
+        raise ConfigError([f"{config.where('tls')}: certificate, key and roots can't be used: {reason}"]) from error

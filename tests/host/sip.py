@@ -12,7 +12,7 @@ from lab.lab import Lab
 from neighbour.aes import new_aes
 from neighbour.config import load
 from neighbour.server import Neighbour
-from neighbour.store.accounts import add_account
+from neighbour.store.accounts import add_account, remove_account
 from neighbour.store.database import Store
 from sipwire.agreement import client_offer, hop_spi, parse_mechanisms
 from sipwire.digest import Challenge, authenticate, choose, ha1
@@ -79,6 +79,15 @@ class Domain:
         await add_account(store, self.name, user, password, is_terminal=terminal, md5=md5)
         await store.close()
         await self.neighbour._accounts.refresh()
+
+    async def remove(self, user: str, *, look: bool = True) -> None:
+        """Remove an account as `wisp account remove` does; by default wait until the neighbour has seen it."""
+        store = Store(load(self.folder / "wisp.toml").store_url)
+        await store.open()
+        assert await remove_account(store, user)
+        await store.close()
+        if look:
+            await self.neighbour._accounts.refresh()
 
 
 @contextlib.asynccontextmanager

@@ -3,11 +3,13 @@ import os
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
+from neighbour.agent.authority import Authority
 from sipwire.digest import ha1
 
 WISP = str(Path(sys.executable).with_name("wisp"))
@@ -157,44 +159,45 @@ def test_check_names_file_and_line(tmp_path: Path) -> None:
     assert wisp("serve", str(path), status=2) == said
 
 
-def test_check_looks_at_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"e.example.key"', '"none.key"', "30: tls.key: {folder}/none.key: No such file or directory"),
+        ("# url =", 'url = "sqlite:///wisp.db" #', "35: store.url: The asyncio extension requires an async driver"),
+    ],
+)
+def test_mistakes_in_what_a_configuration_names(tmp_path: Path, old: str, new: str, told: str) -> None:
+    """`check` and `serve` say them alike, with file and line, and nothing is started; test_check.py has them all."""
     folder = tmp_path / "e"
     wisp("init", str(folder), "--domain", "e.example")
-    other = tmp_path / "f"
-    wisp("init", str(other), "--domain", "f.example")
     path = folder / "wisp.toml"
-    good = path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    said = wisp("check", str(path), status=2)
+    assert said.startswith(f"{path}:{told.format(folder=folder)}")
+    assert len(said.splitlines()) == 1
+    assert wisp("serve", str(path), status=2) == said
+    if "store.url" in told:
+        assert wisp("account", "list", "-c", str(path), status=2) == said
 
-    def check(status: int = 2) -> str:
-        return wisp("check", str(path), status=status)
 
-    (folder / "e.example.key").chmod(0o644)
-    assert "can be read by others" in check(0)
-    (folder / "e.example.key").chmod(0o600)
-    path.write_text(good.replace("e.example.key", "../f/f.example.key"))
-    assert "tls.key: is not the key of tls.certificate" in check()
-    path.write_text(good.replace("e.example.pem", "../f/f.example.pem").replace("e.example.key", "../f/f.example.key"))
-    assert "is of f.example, not of e.example" in check()
-    path.write_text(good.replace("ca/root.pem", "../f/ca/root.pem"))
-    assert "does not lead to a root in tls.ca" in check(0)
-    path.write_text(good.replace("ca/root.pem", "nowhere.pem"))
-    assert "nowhere.pem: No such file or directory" in check()
-    path.write_text(good.replace('"e.example.pem"', '"wisp.toml"'))
-    assert "no PEM certificate" in check()
-    path.write_text(good.replace('"e.example.key"', '"wisp.toml"'))
-    assert "no PEM private key" in check()
-    path.write_text(good.replace("# md5 = false", "md5 = true"))
-    assert "MD5, which is broken" in check(0)
+def test_warnings(tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    wisp("init", str(folder), "--domain", "f.example")
+    (folder / "f.example.key").chmod(0o644)
+    said = wisp("check", str(folder))
+    assert f"warning: {folder}/wisp.toml:30: tls.key: {folder}/f.example.key can be read by others" in said
+    assert "the configuration is good" in said
 
 
 def test_serve_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
+    """A certificate that has expired does not: calls within the domain need none."""
     folder = tmp_path / "g"
     wisp("init", str(folder), "--domain", "g.example", "--address", "192.0.2.77")
-    said = wisp("serve", str(folder), status=1)
-    assert "listen: udp 192.0.2.77:5060: " in said
-    path = folder / "wisp.toml"
-    path.write_text(path.read_text().replace('"g.example.key"', '"nothing.key"'))
-    assert "nothing.key: No such file or directory" in wisp("serve", str(folder), status=1)
+    now = datetime.now(UTC)
+    old = Authority(folder / "ca").issue_domain("g.example", now - timedelta(days=2), now - timedelta(days=1))
+    old.write(folder / "g.example.pem", folder / "g.example.key")
+    assert "g.example.pem expired on " in wisp("check", str(folder), status=2)
+    assert "listen: udp 192.0.2.77:5060: " in wisp("serve", str(folder), status=1)
 
 
 def test_help() -> None:

@@ -5,12 +5,21 @@ import re
 from pathlib import Path
 
 import pytest
-from sip import Hopper, UdpClient, domain, request, run
+from sip import Domain, Hopper, UdpClient, domain, request, run, signed
+from sqlalchemy import create_engine, select, update
 
+from neighbour.store.schema import agreements
 from sipwire.digest import Challenge
 from sipwire.editing import remove
 from sipwire.errors import SecurityError
 from sipwire.message import Request, Response
+
+
+def plain(made: Request) -> Request:
+    """A REGISTER without the wish for new keys."""
+    for key in ("require", "proxy-require", "security-client"):
+        remove(made, key)
+    return made
 
 
 def test_agreement(tmp_path: Path) -> None:
@@ -50,10 +59,7 @@ def test_refresh_and_requests_in_frames(tmp_path: Path) -> None:
             await at.add("alice", terminal=True)
             terminal = await Hopper.open(at)
             await terminal.join(at)
-            refresh = terminal.register_request(3)
-            for key in ("require", "proxy-require", "security-client"):
-                remove(refresh, key)
-            terminal.send_frame(refresh)
+            terminal.send_frame(plain(terminal.register_request(3)))
             assert (await terminal.framed_final()).status == 200
             terminal.send_frame(request("OPTIONS", "sip:a.example"))
             assert (await terminal.framed_final()).status == 200
@@ -383,10 +389,7 @@ def test_unregister(tmp_path: Path) -> None:
             terminal = await Hopper.open(at)
             await terminal.join(at)
             assert at.value("wisp_bindings") == 1
-            gone = terminal.register_request(3, 0)
-            for key in ("require", "proxy-require", "security-client"):
-                remove(gone, key)
-            terminal.send_frame(gone)
+            terminal.send_frame(plain(terminal.register_request(3, 0)))
             ok = await terminal.framed_final()
             assert (ok.status, ok.get("contact")) == (200, None)
             assert at.value("wisp_bindings") == 0
@@ -431,6 +434,153 @@ def test_restart_loses_nothing(tmp_path: Path) -> None:
             # No number of before is used again.
             assert terminal.receiver is not None
             assert terminal.receiver.window.highest > seen + 900
+
+    run(work)
+
+
+def as_after_a_crash(at: Domain, seq: int) -> None:
+    """Make the store say what it says when the last moment before a crash was not written."""
+    engine = create_engine(f"sqlite:///{at.folder}/wisp.db")
+    with engine.begin() as connection:
+        connection.execute(update(agreements).values(received_seq=seq))
+    engine.dispose()
+
+
+def received(at: Domain) -> list[int]:
+    engine = create_engine(f"sqlite:///{at.folder}/wisp.db")
+    with engine.begin() as connection:
+        found = [row.received_seq for row in connection.execute(select(agreements).order_by(agreements.c.spi))]
+    engine.dispose()
+    return found
+
+
+def test_a_frame_of_before_a_crash_moves_nobody(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("alice", terminal=True)
+            terminal = await Hopper.open(at)
+            await terminal.join(at)
+            assert terminal.sender is not None
+            early = terminal.sender.seal(b"")
+            kept = terminal.sender.seal(b"")
+            for frame in (early, kept):
+                terminal.send_raw(frame)
+                await terminal.frame()
+            await at.stop()
+            as_after_a_crash(at, 0)
+            await at.start()
+            stranger = await UdpClient.open(at)
+            stranger.send_raw(kept)
+            await stranger.silence(0.1)
+            assert await terminal.frame() == b"", "what it got goes where the terminal was"
+            dropped = at.value("wisp_frames_dropped_total", check="hop replay")
+            stranger.send_raw(early)
+            await stranger.silence(0.1)
+            assert at.value("wisp_frames_dropped_total", check="hop replay") == dropped + 1
+            # A terminal that has moved meanwhile is followed with its second frame.
+            elsewhere = await Hopper.open(at)
+            elsewhere.sender, elsewhere.receiver = terminal.sender, terminal.receiver
+            elsewhere.send_frame(request("OPTIONS", "sip:a.example"))
+            assert (await elsewhere.framed_final()).status == 200
+
+    run(work)
+
+
+def test_the_number_of_a_registration_is_stored_with_it(tmp_path: Path) -> None:
+    """So that no REGISTER is taken twice, not even after a crash."""
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("alice", terminal=True)
+            terminal = await Hopper.open(at)
+            at.neighbour._hops.note = lambda: None  # type: ignore[method-assign]
+            await terminal.join(at)
+            assert received(at) == [0]
+            terminal.send_frame(plain(terminal.register_request(3)))
+            assert (await terminal.framed_final()).status == 200
+            assert received(at) == [1]
+            terminal.send_frame(plain(terminal.register_request(4, 0)))
+            assert (await terminal.framed_final()).status == 200
+            assert received(at) == [2]
+
+    run(work)
+
+
+def test_what_ended_meanwhile_leaves_the_store(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            for user in ("alice", "bob"):
+                await at.add(user, terminal=True)
+                await (await Hopper.open(at)).join(at, user)
+            await at.stop()
+            engine = create_engine(f"sqlite:///{at.folder}/wisp.db")
+            with engine.begin() as connection:
+                connection.execute(update(agreements).where(agreements.c.user == "alice").values(expires_at=1))
+            engine.dispose()
+            await at.start()
+            assert len(at.neighbour._hops) == 1
+            assert len(received(at)) == 1
+
+    run(work)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_removed_terminal(tmp_path: Path, again: bool) -> None:
+    """Its frames, and those to it, end with its account; so they do where the account comes back with another secret."""
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("alice", terminal=True)
+            await at.add("carol")
+            carol, terminal = await UdpClient.open(at), await Hopper.open(at)
+            await terminal.join(at)
+            await carol.register(at, "carol")
+            await at.remove("alice", look=not again)
+            if again:
+                await at.add("alice", terminal=True, password="other")
+            assert (at.value("wisp_bindings"), len(at.neighbour._hops)) == (1, 0)
+            terminal.send_frame(request("MESSAGE", "sip:carol@a.example"))
+            await carol.silence(0.2)
+            await terminal.silence(0.1)
+            assert at.value("wisp_frames_dropped_total", check="hop spi") == 1
+            answer = await carol.ask_signed(request("MESSAGE", "sip:alice@a.example", "carol"), "carol")
+            assert answer.status == (480 if again else 404)
+            await terminal.silence(0.1)
+            await asyncio.sleep(0.3)
+            assert received(at) == []
+            if again:
+                terminal.password = "other"
+                await terminal.join(at)
+
+    run(work)
+
+
+def test_a_terminal_that_comes_back_elsewhere(tmp_path: Path) -> None:
+    """A terminal account is one terminal: its new agreement takes the place of whatever it had registered before."""
+
+    async def work() -> None:
+        async with domain(tmp_path, limit="# max_contacts = 8|max_contacts = 1") as at:
+            await at.add("alice", terminal=True)
+            await at.add("carol")
+            before, now, carol = await Hopper.open(at), await Hopper.open(at), await UdpClient.open(at)
+            await before.join(at)
+            ok = await now.join(at)
+            assert [one.uri for one in ok.addresses("contact")] == [now.contact.encode()]
+            assert at.value("wisp_bindings") == 1
+            await carol.register(at, "carol")
+            made = request("MESSAGE", "sip:alice@a.example", "carol")
+            carol.send(signed(made, await carol.ask(made), "carol", "secret"))
+            got = await now.framed()
+            assert isinstance(got, Request)
+            now.send_frame(got.response(486, "Busy Here", b"x"))
+            assert (await carol.response(1)).status == 486, "at once: nobody waits for a terminal that is gone"
+            # The one before can speak for a while, but not take its place back.
+            before.send_frame(plain(before.register_request(3)))
+            refused = await before.framed_final()
+            assert (refused.status, refused.reason) == (403, b"Forbidden")
+            now.send_frame(plain(now.register_request(3)))
+            ok = await now.framed_final()
+            assert [one.uri for one in ok.addresses("contact")] == [now.contact.encode()]
 
     run(work)
 

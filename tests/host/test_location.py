@@ -1,12 +1,17 @@
+import asyncio
+import gc
 import time
 from pathlib import Path
 
 import pytest
 from sip import run
+from sqlalchemy import select
 
 from neighbour.equivalence import equivalent
 from neighbour.location import Binding, Location, wall_ms
+from neighbour.store.accounts import add_account, list_accounts, remove_account
 from neighbour.store.database import Store, StoreError, migrate
+from neighbour.store.schema import bindings
 from sipwire.uri import Uri
 
 
@@ -15,7 +20,15 @@ async def opened(tmp_path: Path) -> tuple[Store, Location]:
     migrate(url)
     store = Store(url)
     await store.open()
+    if not await list_accounts(store):
+        for user in ("alice", "bob"):
+            await add_account(store, "a.example", user, "pw", is_terminal=False)
     return store, Location(store)
+
+
+async def stored(store: Store) -> list[tuple[str, int]]:
+    """Contact and CSeq of every binding in the store."""
+    return [(row.contact, row.cseq) for row in await store.read(select(bindings))]
 
 
 def binding(user: str, contact: str, seconds: float = 60, q: int = 1000) -> Binding:
@@ -110,6 +123,97 @@ def test_nothing_changes_when_the_store_fails(tmp_path: Path) -> None:
             await location.change([binding("bob", "sip:b"), bad], [])
         assert len(location) == 0
         await store.close()
+
+    run(work)
+
+
+def test_a_refresh_in_flight_outlives_the_look_for_what_is_over(tmp_path: Path) -> None:
+    """What was answered 200 is in the store, whenever the old binding was found to be over."""
+
+    async def work() -> None:
+        store, location = await opened(tmp_path)
+        await location.change([binding("alice", "sip:a", 0.05)], [])
+        await asyncio.sleep(0.06)
+        newer = binding("alice", "sip:a")
+        newer.cseq = 2
+        refresh = asyncio.create_task(location.change([newer], []))
+        await asyncio.sleep(0)
+        assert len(location.expire()) == 1
+        await refresh
+        await store.close()
+        again, _ = await opened(tmp_path)
+        assert [one.cseq for one in location.of("alice")] == [2]
+        assert await stored(again) == [("sip:a", 2)]
+        await again.close()
+
+    run(work)
+
+
+def test_removal_is_by_contact(tmp_path: Path) -> None:
+    """Who removes a binding that has been replaced meanwhile removes what has replaced it, as the store does."""
+
+    async def work() -> None:
+        store, location = await opened(tmp_path)
+        first = binding("alice", "sip:a")
+        await location.change([first], [])
+        await location.change([binding("alice", "sip:a")], [])
+        await location.change([], [first])
+        assert location.of("alice") == []
+        assert await stored(store) == []
+        await store.close()
+
+    run(work)
+
+
+def test_a_lock_per_user_and_no_longer_than_wanted(tmp_path: Path) -> None:
+    async def work() -> None:
+        store, location = await opened(tmp_path)
+        order = []
+
+        async def change(name: str) -> None:
+            async with location.lock("alice"):
+                order.append(name)
+                await asyncio.sleep(0.01)
+                order.append(name)
+
+        async with location.lock("bob"):
+            await asyncio.gather(change("one"), change("two"))
+            assert order == ["one", "one", "two", "two"]
+            gc.collect()
+            assert list(location._locks) == ["bob"]
+        await store.close()
+
+    run(work)
+
+
+def test_what_ended_meanwhile_leaves_the_store(tmp_path: Path) -> None:
+    async def work() -> None:
+        store, location = await opened(tmp_path)
+        await location.change([binding("alice", "sip:a", 0.05), binding("alice", "sip:b"), binding("bob", "sip:c")], [])
+        # An account that goes while a registration is written leaves it behind.
+        await remove_account(store, "bob")
+        await location.change([binding("bob", "sip:c")], [])
+        await asyncio.sleep(0.06)
+        assert await Location(store).load() == 1
+        assert await stored(store) == [("sip:b", 1)]
+        await store.close()
+
+    run(work)
+
+
+def test_forget(tmp_path: Path) -> None:
+    async def work() -> None:
+        store, location = await opened(tmp_path)
+        await location.change([binding("alice", "sip:a"), binding("alice", "sip:b"), binding("bob", "sip:a")], [])
+        location.forget("alice")
+        assert location.of("alice") == []
+        found = location.by_contact(b"sip:a", None)
+        assert found is not None
+        assert found.user == "bob"
+        await store.close()
+        again, _ = await opened(tmp_path)
+        assert await stored(again) == [("sip:a", 1)]
+        await again.close()
 
     run(work)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sip import Domain, UdpClient, domain, request, run, signed
@@ -64,6 +65,21 @@ def test_several_contacts(tmp_path: Path) -> None:
     run(work)
 
 
+@pytest.mark.parametrize(
+    ("q", "told"),
+    [("0", b"0"), ("0.", b"0"), ("0.5", b"0.5"), ("0.125", b"0.125"), ("1", None), ("1.000", None)],
+)
+def test_preference(tmp_path: Path, q: str, told: bytes | None) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            ok = await answered(client, register(at, contacts=f"<sip:c@192.0.2.1>;q={q}"))
+            assert ok.addresses("contact")[0].param("q") == told
+
+    run(work)
+
+
 def test_equivalent_contact_is_the_same_binding(tmp_path: Path) -> None:
     async def work() -> None:
         async with domain(tmp_path) as at:
@@ -111,6 +127,14 @@ def test_expires(tmp_path: Path, asked: str, status: int, granted: int | None) -
         ("<tel:+123>", "60"),
         ("<sip:c@bad..host>", "60"),
         ("<sip:c@192.0.2.1>,,", "60"),
+        ("<sip:c@192.0.2.1>;q=inf", "60"),
+        ("<sip:c@192.0.2.1>;q=nan", "60"),
+        ("<sip:c@192.0.2.1>;q=1.001", "60"),
+        ("<sip:c@192.0.2.1>;q=0.1234", "60"),
+        ("<sip:c@192.0.2.1>;q=-0.1", "60"),
+        ("<sip:c@192.0.2.1>;q=1e-1", "60"),
+        ("<sip:c@192.0.2.1>;q=2", "60"),
+        ("<sip:c@192.0.2.1>;q", "60"),
     ],
 )
 def test_malformed_contacts(tmp_path: Path, contacts: str, expires: str) -> None:
@@ -151,6 +175,24 @@ def test_too_many_contacts(tmp_path: Path) -> None:
     run(work)
 
 
+def test_too_many_contacts_at_once(tmp_path: Path) -> None:
+    """Registrations of one user wait for each other: none counts before the other is written."""
+
+    async def work() -> None:
+        async with domain(tmp_path, limit="# max_contacts = 8|max_contacts = 2") as at:
+            await at.add("carol")
+            clients = [await UdpClient.open(at) for _ in range(4)]
+            first = [register(at, contacts=f"<sip:c@192.0.2.{number}>") for number in range(4)]
+            challenges = [await client.ask(made) for client, made in zip(clients, first, strict=True)]
+            for client, made, challenged in zip(clients, first, challenges, strict=True):
+                client.send(signed(made, challenged, "carol", "secret"))
+            answers = [(await client.response()).status for client in clients]
+            assert sorted(answers) == [200, 200, 403, 403]
+            assert at.value("wisp_bindings") == 2
+
+    run(work)
+
+
 def test_bindings_expire(tmp_path: Path) -> None:
     async def work() -> None:
         async with domain(tmp_path, limit="# min_expires_s = 60|min_expires_s = 1") as at:
@@ -187,17 +229,53 @@ def test_password_changed_while_running(tmp_path: Path) -> None:
             await at.add("carol")
             client = await UdpClient.open(at)
             await client.register(at, "carol")
-            from neighbour.config import load
-            from neighbour.store.accounts import remove_account
-            from neighbour.store.database import Store
-
-            store = Store(load(at.folder / "wisp.toml").store_url)
-            await store.open()
-            await remove_account(store, "carol")
-            await store.close()
+            await at.remove("carol", look=False)
             await at.add("carol", password="new")
+            assert at.value("wisp_bindings") == 0
             assert (await answered(client, register(at))).status == 401
             assert (await answered(client, register(at), "new")).status == 200
+
+    run(work)
+
+
+def test_a_removed_phone_is_called_no_more(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            await at.add("dave")
+            carol, dave = await UdpClient.open(at), await UdpClient.open(at)
+            await carol.register(at, "carol")
+            await dave.register(at, "dave")
+            await at.remove("carol")
+            assert at.value("wisp_bindings") == 1
+            made = request("MESSAGE", "sip:carol@a.example", "dave")
+            assert (await dave.ask_signed(made, "dave")).status == 404
+            await carol.silence()
+
+    run(work)
+
+
+def test_an_account_that_goes_while_its_registration_is_written(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            made = register(at, contacts="<sip:c@192.0.2.1>")
+            challenged = await client.ask(made)
+            location = at.neighbour._location
+            change = location.change
+
+            async def late(*arguments: Any) -> None:
+                await at.remove("carol")
+                await change(*arguments)
+
+            location.change = late  # type: ignore[method-assign]
+            assert (await client.ask(signed(made, challenged, "carol", "secret"))).status == 403
+            location.change = change  # type: ignore[method-assign]
+            assert at.value("wisp_bindings") == 0
+            await at.stop()
+            await at.start()
+            assert at.value("wisp_bindings") == 0
 
     run(work)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from sip import run
-from sqlalchemy import create_engine, func, insert, inspect, select
+from sqlalchemy import create_engine, func, insert, inspect, select, text
 
 from neighbour.store.accounts import Accounts, add_account, list_accounts, remove_account
-from neighbour.store.database import Store, StoreError, migrate
+from neighbour.store.database import Store, StoreError, migrate, probe
 from neighbour.store.schema import accounts, metadata, secrets
 from sipwire.digest import MD5, SHA256, ha1
 
@@ -36,11 +36,13 @@ def test_migrations_lead_to_the_schema(tmp_path: Path) -> None:
     """What the steps make is what the code relies on."""
     migrate(url(tmp_path))
     migrate(url(tmp_path))
-    inspector = inspect(create_engine(f"sqlite:///{tmp_path}/wisp.db"))
+    engine = create_engine(f"sqlite:///{tmp_path}/wisp.db")
+    inspector = inspect(engine)
     assert set(inspector.get_table_names()) == {*metadata.tables, "alembic_version"}
     for name, table in metadata.tables.items():
         found = {column["name"]: column["nullable"] for column in inspector.get_columns(name)}
         assert found == {column.name: column.nullable for column in table.columns}, name
+    engine.dispose()
     assert stat.S_IMODE((tmp_path / "wisp.db").stat().st_mode) == 0o600
 
 
@@ -67,6 +69,26 @@ def test_one_bad_write_does_not_take_others_with_it(tmp_path: Path) -> None:
         assert [isinstance(result, StoreError) for result in results] == [False, True, False, True, False]
         found = {one.name for one in await store.read(select(secrets.c.name))}
         assert found == {"taken", "a", "b", "c"}
+        await store.close()
+
+    run(work)
+
+
+def test_the_writer_outlives_a_driver_that_raises_its_own(tmp_path: Path) -> None:
+    """SQLite's driver has an OverflowError for a number over 64 bits, which SQLAlchemy lets through."""
+
+    async def work() -> None:
+        store = await opened(tmp_path)
+        statement = insert(secrets)
+        store.write_soon((statement, {"name": 2**70, "value": b"x"}))
+        results = await asyncio.gather(
+            store.write((statement, row("a"))),
+            store.write((statement, {"name": 2**70, "value": b"x"})),
+            store.write((statement, row("b"))),
+            return_exceptions=True,
+        )
+        assert [isinstance(result, StoreError) for result in results] == [False, True, False]
+        assert {one.name for one in await store.read(select(secrets.c.name))} == {"a", "b"}
         await store.close()
 
     run(work)
@@ -146,6 +168,36 @@ def test_unusable_database(tmp_path: Path) -> None:
     (tmp_path / "junk.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(StoreError, match="not a database"):
         migrate(f"sqlite+aiosqlite:///{tmp_path}/junk.db")
+    with pytest.raises(StoreError, match="asyncio extension requires an async driver"):
+        Store(f"sqlite:///{tmp_path}/wisp.db")
+
+
+def test_a_database_of_a_newer_version(tmp_path: Path) -> None:
+    migrate(url(tmp_path))
+    engine = create_engine(f"sqlite:///{tmp_path}/wisp.db")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(StoreError, match="9999"):
+        migrate(url(tmp_path))
+
+
+def test_probe(tmp_path: Path) -> None:
+    """It says what `migrate` would, and leaves no trace."""
+    probe(url(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    migrate(url(tmp_path))
+    probe(url(tmp_path))
+    (tmp_path / "junk.db").write_bytes(b"this is no database" * 100)
+    for bad, reason in (
+        (f"sqlite+aiosqlite:///{tmp_path}/junk.db", "not a database"),
+        (f"sqlite+aiosqlite:///{tmp_path}/no/wisp.db", "/no is no folder"),
+        (f"sqlite:///{tmp_path}/wisp.db", "asyncio extension requires an async driver"),
+        ("nonsense", "Could not parse SQLAlchemy URL"),
+        ("oracle+none://x/y", "Can't load plugin"),
+    ):
+        with pytest.raises(StoreError, match=reason):
+            probe(bad)
 
 
 def test_accounts(tmp_path: Path) -> None:
@@ -196,6 +248,35 @@ def test_accounts_are_looked_at_rarely(tmp_path: Path) -> None:
         await known.refresh()
         assert known.by_user("new") is not None
         assert accounts is not None
+        await store.close()
+
+    run(work)
+
+
+def test_every_change_of_accounts_is_seen(tmp_path: Path) -> None:
+    """By a counter: no clock that is set back hides one, nor does a user that is removed and made again the same."""
+
+    async def work() -> None:
+        store = await opened(tmp_path)
+        for user in ("alice", "bob", "carol"):
+            await add_account(store, "a.example", user, "pw", is_terminal=False)
+        known = Accounts(store)
+        told: list[set[str]] = []
+        known.gone = told.append
+        await known.refresh()
+        assert told == []
+        await remove_account(store, "alice")
+        await add_account(store, "a.example", "dave", "pw", is_terminal=False)
+        await known.refresh()
+        assert told == [{"alice"}]
+        assert known.by_user("dave") is not None
+        before = known.by_user("bob")
+        await remove_account(store, "bob")
+        assert await add_account(store, "a.example", "bob", "pw", is_terminal=False) != before
+        await known.refresh()
+        assert told[1:] == [{"bob"}]
+        await known.refresh()
+        assert len(told) == 2
         await store.close()
 
     run(work)

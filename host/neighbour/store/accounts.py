@@ -2,26 +2,33 @@
 
 The secrets are HA1 values; a password is hashed at once and never kept (RFC 7616 section 5.13 tells why they are still
 secrets). The server has all accounts in memory. Other processes change them (``wisp account``): it looks for changes
-every second, and at once when somebody is not found or a secret does not fit.
+every second, and at once when somebody is not found or a secret does not fit. A row is never changed: an account that
+is to be another is removed and made again. Either raises a counter, and that is all it looks at until it has risen.
 """
 
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import Row, delete, insert, select, update
 
 from sipwire.digest import MD5, SHA256, ha1
 
-from .schema import accounts, agreements, bindings
+from .schema import accounts, agreements, bindings, counters
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .database import Store
 
 __all__ = ["Account", "Accounts", "add_account", "list_accounts", "remove_account"]
 
 _LOOK_S = 0.2  # between two looks for changes, however many strangers knock
+_IS_COUNTER = counters.c.name == "accounts"
+_COUNTER = select(counters.c.value).where(_IS_COUNTER)
+_COUNT = update(counters).where(_IS_COUNTER).values(value=counters.c.value + 1)
+_INSERT = insert(accounts).values(revision=_COUNTER.scalar_subquery())
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class Account:
         is_terminal: whether it registers by the hop; a phone does by digest.
         ha1_sha256: HA1 in hex, or None for an MD5-only phone.
         ha1_md5: HA1 in hex, or None.
+        revision: differs from that of every other account that the user had or will have.
     """
 
     user: str
@@ -41,6 +49,7 @@ class Account:
     is_terminal: bool
     ha1_sha256: str | None
     ha1_md5: str | None
+    revision: int
 
     @property
     def algorithm(self) -> bytes:
@@ -61,13 +70,17 @@ class Accounts:
 
     Args:
         store: an open store.
+
+    Attributes:
+        gone: called with users whose account has been removed or replaced, before anything else sees the change.
     """
 
     def __init__(self, store: "Store") -> None:
+        self.gone: Callable[[set[str]], None] = _nobody
         self._store = store
         self._by_user: dict[str, Account] = {}
         self._by_auth_user: dict[str, Account] = {}
-        self._version: tuple[object, ...] = ()
+        self._revision = -1
         self._looked_at = 0.0
         self._next_look: asyncio.Task[None] | None = None
 
@@ -87,12 +100,16 @@ class Accounts:
         finally:
             self._next_look = None  # who asks from here on may know of something that this look does not see
         self._looked_at = time.monotonic()
-        version = tuple((await self._store.read(select(func.count(), func.max(accounts.c.changed_at))))[0])
-        if version != self._version:
+        revision = (await self._store.read(_COUNTER))[0].value
+        if revision != self._revision:
             found = await list_accounts(self._store)
+            before = self._by_user
             self._by_user = {account.user: account for account in found}
             self._by_auth_user = {account.auth_user: account for account in found}
-            self._version = version
+            self._revision = revision
+            gone = {user for user, account in before.items() if self._by_user.get(user) != account}
+            if gone:
+                self.gone(gone)
 
     def by_user(self, user: str) -> Account | None:
         """The account of a user, or None."""
@@ -128,16 +145,16 @@ async def add_account(
         "is_terminal": is_terminal,
         "ha1_sha256": None if md5 else ha1(*parts).decode(),
         "ha1_md5": ha1(*parts, MD5).decode() if md5 else None,
-        "changed_at": int(time.time() * 1000),
     }
-    await store.write((insert(accounts), values))
-    return Account(user, name, is_terminal, values["ha1_sha256"], values["ha1_md5"])  # type: ignore[arg-type]
+    await store.write((_COUNT, {}), (_INSERT, values))
+    return _account((await store.read(select(accounts).where(accounts.c.user == user)))[0])
 
 
 async def remove_account(store: "Store", user: str) -> bool:
     """Remove an account with its bindings and agreements; returns whether there was one."""
     found = await store.read(select(accounts.c.user).where(accounts.c.user == user))
     await store.write(
+        (_COUNT, {}),
         (delete(accounts).where(accounts.c.user == user), {}),
         (delete(bindings).where(bindings.c.user == user), {}),
         (delete(agreements).where(agreements.c.user == user), {}),
@@ -148,4 +165,12 @@ async def remove_account(store: "Store", user: str) -> bool:
 async def list_accounts(store: "Store") -> list[Account]:
     """Every account, by name."""
     rows = await store.read(select(accounts).order_by(accounts.c.user))
-    return [Account(row.user, row.auth_user, row.is_terminal, row.ha1_sha256, row.ha1_md5) for row in rows]
+    return [_account(row) for row in rows]
+
+
+def _account(row: Row[Any]) -> Account:
+    return Account(row.user, row.auth_user, row.is_terminal, row.ha1_sha256, row.ha1_md5, row.revision)
+
+
+def _nobody(gone: set[str]) -> None:
+    """Nobody wants to know."""

@@ -13,15 +13,18 @@ from typing import Any
 import structlog
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from sqlalchemy import Executable, Row, create_engine, event
+from alembic.util import CommandError
+from sqlalchemy import Executable, Row, create_engine, event, inspect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-__all__ = ["Statement", "Store", "StoreError", "migrate"]
+__all__ = ["Statement", "Store", "StoreError", "migrate", "probe"]
 
 _log = structlog.get_logger("store")
 _MAX_BATCH = 500  # statements per commit: beyond that nobody gains and the first one waits
 _CLOSE_S = 10.0
+#: What a database that is not to be had shows itself by; drivers let errors of the network through as they are.
+_FAILURES = (SQLAlchemyError, CommandError, ModuleNotFoundError, OSError)
 
 #: A statement and its parameters.
 Statement = tuple[Executable, dict[str, Any]]
@@ -66,8 +69,31 @@ def migrate(url: str) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         engine.dispose()
-    except (SQLAlchemyError, ModuleNotFoundError) as error:
-        raise StoreError(f"store: {_first_line(error)}") from error
+    except _FAILURES as error:
+        raise StoreError(_first_line(error)) from error
+
+
+def probe(url: str) -> None:
+    """See whether a database can be opened; makes and changes nothing.
+
+    Raises:
+        StoreError: it can't be.
+    """
+    try:
+        create_async_engine(url)  # names an asyncio driver that is there
+        if url.startswith("sqlite"):
+            path = Path(url.partition(":///")[2])
+            if not path.parent.is_dir():
+                raise StoreError(f"{path.parent} is no folder")
+            if not path.exists():
+                return
+        engine = create_engine(_sync_url(url))
+        try:
+            inspect(engine).get_table_names()
+        finally:
+            engine.dispose()
+    except _FAILURES as error:
+        raise StoreError(_first_line(error)) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -79,11 +105,17 @@ class Store:
 
     Args:
         url: an SQLAlchemy URL with an asyncio driver, brought up to date by `migrate` before.
+
+    Raises:
+        StoreError: the URL names no such driver.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._engine: AsyncEngine = create_async_engine(url)
+        try:
+            self._engine: AsyncEngine = create_async_engine(url)
+        except _FAILURES as error:
+            raise StoreError(_first_line(error)) from error
         if url.startswith("sqlite"):
             event.listen(self._engine.sync_engine, "connect", _tune)
         self._queue: asyncio.Queue[tuple[list[Statement], asyncio.Future[None] | None]] = asyncio.Queue()
@@ -101,8 +133,8 @@ class Store:
         try:
             async with self._engine.connect():
                 pass
-        except SQLAlchemyError as error:
-            raise StoreError(f"store: {_first_line(error)}") from error
+        except _FAILURES as error:
+            raise StoreError(_first_line(error)) from error
         self._writer = asyncio.create_task(self._write_forever(), name="store writer")
 
     async def close(self) -> None:
@@ -125,8 +157,8 @@ class Store:
         try:
             async with self._engine.connect() as connection:
                 return list((await connection.execute(statement)).fetchall())
-        except SQLAlchemyError as error:
-            raise StoreError(f"store: {_first_line(error)}") from error
+        except _FAILURES as error:
+            raise StoreError(_first_line(error)) from error
 
     async def write(self, *statements: Statement) -> None:
         """Execute statements in one transaction; returns after its COMMIT.
@@ -157,7 +189,7 @@ class Store:
         try:
             async with self._engine.begin() as connection:
                 await _execute(connection, [statement for statements, _ in batch for statement in statements])
-        except SQLAlchemyError as error:
+        except Exception as error:  # drivers raise their own too, as OverflowError: the writer outlives them all
             if len(batch) > 1:
                 # One of them is at fault: each on its own, so that the others are not lost with it.
                 for item in batch:
@@ -167,7 +199,7 @@ class Store:
             if done is None or done.cancelled():
                 _log.error("write failed", reason=_first_line(error))
             else:
-                done.set_exception(StoreError(f"store: {_first_line(error)}"))
+                done.set_exception(StoreError(_first_line(error)))
             return
         self.commits += 1
         for statements, done in batch:

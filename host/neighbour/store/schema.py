@@ -14,11 +14,12 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["accounts", "agreements", "bindings", "metadata", "secrets"]
+__all__ = ["accounts", "agreements", "bindings", "counters", "metadata", "secrets"]
 
 metadata = MetaData()
 
-#: Users of the domain. A terminal speaks through the hop only, a phone by digest.
+#: Users of the domain. A terminal speaks through the hop only, a phone by digest. ``revision`` is the counter's when it
+#: was made: a user that was removed and made again is another account.
 accounts = Table(
     "accounts",
     metadata,
@@ -27,7 +28,7 @@ accounts = Table(
     Column("is_terminal", Boolean, nullable=False),
     Column("ha1_sha256", String(64), nullable=True),
     Column("ha1_md5", String(32), nullable=True),
-    Column("changed_at", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
 )
 
 #: Where users can be reached (RFC 3261 section 10). ``flow`` says over what: hop, udp, tcp or tls.
@@ -62,6 +63,14 @@ agreements = Table(
     Column("sent_seq", BigInteger, nullable=False),
     Column("received_seq", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+)
+
+#: Numbers that only rise. ``accounts`` does with every change of that table: by no clock, which may be set back.
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", BigInteger, nullable=False),
 )
 
 #: Keys of the neighbour itself, made when they are first needed.

@@ -16,7 +16,7 @@ def upgrade() -> None:
         sa.Column("is_terminal", sa.Boolean, nullable=False),
         sa.Column("ha1_sha256", sa.String(64), nullable=True),
         sa.Column("ha1_md5", sa.String(32), nullable=True),
-        sa.Column("changed_at", sa.BigInteger, nullable=False),
+        sa.Column("revision", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "bindings",
@@ -46,6 +46,12 @@ def upgrade() -> None:
         sa.Column("received_seq", sa.BigInteger, nullable=False),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
     )
+    counters = op.create_table(
+        "counters",
+        sa.Column("name", sa.String(32), primary_key=True),
+        sa.Column("value", sa.BigInteger, nullable=False),
+    )
+    op.bulk_insert(counters, [{"name": "accounts", "value": 0}])
     op.create_table(
         "secrets",
         sa.Column("name", sa.String(32), primary_key=True),
@@ -55,5 +61,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop them."""
-    for name in ("secrets", "agreements", "bindings", "accounts"):
+    for name in ("secrets", "counters", "agreements", "bindings", "accounts"):
         op.drop_table(name)
