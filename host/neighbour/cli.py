@@ -16,11 +16,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sipwire import __version__
+
 from . import logs
 from .agent.authority import Authority, AuthorityError, write_private
 from .check import check as check_config
-from .config import Config, ConfigError, load, parse_address
-from .store.accounts import add_account, list_accounts, remove_account
+from .config import Config, ConfigError, domain_name, load, numeric_address, parse_address
+from .store.accounts import AccountExistsError, add_account, list_accounts, remove_account
 from .store.database import Store, StoreError, migrate
 from .transport.flow import Listener
 
@@ -79,14 +81,45 @@ def _run(work: Coroutine[None, None, _Result]) -> _Result:
     return uvloop.run(work)
 
 
+def _domain(value: str) -> str:
+    """A domain name as an argument."""
+    try:
+        return domain_name(value)
+    except ValueError as error:
+        raise typer.BadParameter(f"{value}: {error}") from None
+
+
+def _address(value: str) -> str:
+    """A numeric address as an option."""
+    try:
+        return numeric_address(value)
+    except ValueError as error:
+        raise typer.BadParameter(f"{value}: {error}") from None
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        _out.print(f"wisp {__version__}")
+        raise typer.Exit
+
+
+@_app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Wisp: the neighbour that makes SIP calls safe for weak terminals."""
+
+
 # Setting up.
 
 
 @_app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="The folder to make.")],
-    domain: Annotated[str, typer.Option(help="The SIP domain, like a.example.")],
-    address: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    domain: Annotated[str, typer.Option(help="The SIP domain, like a.example.", callback=_domain)],
+    address: Annotated[str, typer.Option(help="The address to listen on.", callback=_address)] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port for UDP and TCP.")] = 5060,
     tls_port: Annotated[int, typer.Option(min=1, max=65535, help="The port for TLS.")] = 5061,
     ca: Annotated[
@@ -103,8 +136,9 @@ def init(
     peers = [_peer(text) for text in peer or []]
     authority = Authority(ca if ca is not None else folder / "ca")
     text = _configuration(domain, address, port, tls_port, peers)
-    folder.mkdir(parents=True, exist_ok=True)
+    made = not folder.exists()
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
         config = load(target)
         if ca is None and not authority.root_path.exists():
@@ -116,10 +150,22 @@ def init(
             root.write_bytes(authority.root_path.read_bytes())
         migrate(config.store_url)
     except (ConfigError, AuthorityError, StoreError, OSError) as error:
-        target.unlink(missing_ok=True)
-        raise _fail(str(error)) from None
+        if not isinstance(error, OSError):
+            target.unlink()
+            if made and not any(folder.iterdir()):
+                folder.rmdir()
+        # The lines of a file that is gone help nobody; its keys are our options.
+        lines = [line.replace(f"{target}:", "") for line in error.mistakes] if isinstance(error, ConfigError) else []
+        raise _fail(*(lines or [_told(error)])) from None
     _out.print(f"{target}: a neighbour for {config.domain} on {address}, udp and tcp {port}, tls {tls_port}")
     _out.print(f"next: wisp account add USER --config {target}, then wisp serve {target}", markup=False)
+
+
+def _told(error: Exception) -> str:
+    """An error in words; that of a file names the file."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _peer(text: str) -> tuple[str, str]:
@@ -160,22 +206,22 @@ def ca_init(
     try:
         Authority(folder).create(name)
     except (AuthorityError, OSError) as error:
-        raise _fail(str(error)) from None
+        raise _fail(_told(error)) from None
     _out.print(f"{folder}: keep root.key offline, give root.pem to every peer", markup=False)
 
 
 @_ca.command("issue")
 def ca_issue(
     folder: Annotated[Path, typer.Argument(help="The authority's folder.")],
-    domain: Annotated[str, typer.Argument(help="The SIP domain to certify.")],
+    domain: Annotated[str, typer.Argument(help="The SIP domain to certify.", callback=_domain)],
     out: Annotated[Path, typer.Option(help="Where to put DOMAIN.pem and DOMAIN.key.")] = Path(),
 ) -> None:
     """Issue a certificate for a domain, good for both ends of TLS."""
     certificate, key = out / f"{domain}.pem", out / f"{domain}.key"
     try:
         Authority(folder).issue_domain(domain).write(certificate, key)
-    except (AuthorityError, OSError, ValueError) as error:
-        raise _fail(str(error)) from None
+    except (AuthorityError, OSError) as error:
+        raise _fail(_told(error)) from None
     _out.print(f"{certificate}, {key}", markup=False)
 
 
@@ -233,13 +279,17 @@ def account_add(
         raise _fail("--md5 goes with --phone: terminals use SHA-256")
     if phone and terminal is not None:
         raise _fail("--terminal and --phone exclude each other")
+    path = terminal or Path(f"{user}.json")
+    if not phone and path.exists():
+        # What it holds is kept nowhere else.
+        raise _fail(f"{path}: is there already; remove it, or name another file with --terminal")
     secret, shown = _secret(phone=phone, from_stdin=password_stdin)
     store = _store(settings)
     work = add_account(store, settings.domain, user, secret, is_terminal=not phone, md5=md5, auth_user=auth_user)
     try:
         added = _with_store(work, store)
-    except typer.Exit:
-        raise _fail(f"{user}: there is such a user, or digest user name, already", status=1) from None
+    except AccountExistsError as error:
+        raise _fail(str(error), status=1) from None
     if phone:
         _out.print(f"sip:{user}@{settings.domain}: a phone", markup=False)
         if shown:
@@ -247,8 +297,12 @@ def account_add(
         if md5 and not settings.auth.md5:
             _err.print("it can't register before auth.md5 = true in the configuration", markup=False)
         return
-    path = terminal or Path(f"{user}.json")
-    write_private(path, _terminal_configuration(settings, added, neighbour).encode())
+    try:
+        write_private(path, _terminal_configuration(settings, added, neighbour).encode())
+    except OSError as error:
+        # A secret that nobody has is of no use.
+        _with_store(remove_account(store := _store(settings), user), store)
+        raise _fail(f"{path}: {error.strerror}") from None
     _out.print(f"sip:{user}@{settings.domain}: a terminal, its configuration is {path}", markup=False)
 
 
@@ -262,7 +316,7 @@ def _secret(*, phone: bool, from_stdin: bool) -> tuple[str, bool]:
             raise _fail("--password-stdin: there is none on standard input")
         return secret, False
     if sys.stdin.isatty():
-        return typer.prompt("password", hide_input=True, confirmation_prompt=True), False
+        return typer.prompt("password (not empty)", hide_input=True, confirmation_prompt=True), False
     return secrets.token_urlsafe(12), True
 
 

@@ -25,7 +25,9 @@ __all__ = [
     "ResolverConfig",
     "StoreConfig",
     "TlsConfig",
+    "domain_name",
     "load",
+    "numeric_address",
     "parse_address",
 ]
 
@@ -44,14 +46,24 @@ class ConfigError(Exception):
         self.mistakes = mistakes
 
 
-def _domain(value: str) -> str:
+def domain_name(value: str) -> str:
+    """A domain name in lower case.
+
+    Raises:
+        ValueError: it is none.
+    """
     name = value.lower()
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
         raise ValueError("a domain name is wanted, like a.example")
     return name
 
 
-def _ip_address(value: str) -> str:
+def numeric_address(value: str) -> str:
+    """An IP address in its usual form.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
         return str(ipaddress.ip_address(value))
     except ValueError:
@@ -75,8 +87,8 @@ def _address(value: str) -> str:
     return value
 
 
-Domain = Annotated[str, AfterValidator(_domain)]
-IpAddress = Annotated[str, AfterValidator(_ip_address)]
+Domain = Annotated[str, AfterValidator(domain_name)]
+IpAddress = Annotated[str, AfterValidator(numeric_address)]
 Address = Annotated[str, AfterValidator(_address)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -67,7 +68,8 @@ def test_init_twice(made: Path) -> None:
 def test_init_mistakes(tmp_path: Path, arguments: list[str], message: str) -> None:
     said = wisp("init", str(tmp_path / "x"), *arguments, status=2)
     assert message in said
-    assert not (tmp_path / "x" / "wisp.toml").exists()
+    assert not (tmp_path / "x").exists()
+    assert "wisp.toml" not in said
 
 
 def test_authority(tmp_path: Path) -> None:
@@ -108,8 +110,11 @@ def test_terminal_account(made: Path, tmp_path: Path) -> None:
     assert len(values["ha1"]) == 64
     assert values["ha1"] not in said
     assert "sip:alice@a.example" in wisp("account", "list", "-c", str(made))
-    assert "already" in wisp("account", "add", "alice", "-c", str(made), folder=tmp_path, status=1)
+    assert "already" in wisp("account", "add", "alice", "-c", str(made), folder=tmp_path, status=2)
+    again = wisp("account", "add", "alice", "-c", str(made), "--terminal", "b.json", folder=tmp_path, status=1)
+    assert again == "alice: there is such a user, or digest user name, already\n"
     assert json.loads((tmp_path / "alice.json").read_text()) == values, "a failed add must not touch what is there"
+    assert not (tmp_path / "b.json").exists()
     wisp("account", "remove", "alice", "-c", str(made))
     assert "no such user" in wisp("account", "remove", "alice", "-c", str(made), status=1)
 
@@ -144,6 +149,35 @@ def test_phone_accounts(made: Path, tmp_path: Path) -> None:
 )
 def test_account_mistakes(made: Path, arguments: list[str], status: int, message: str) -> None:
     assert message in wisp("account", "add", *arguments, "-c", str(made), status=status)
+
+
+def test_a_terminals_secret_is_not_lost(made: Path, tmp_path: Path) -> None:
+    """It is in one file only: that is not overwritten, and without it there is no account."""
+    mine = tmp_path / "mine.json"
+    wisp("account", "add", "erin", "-c", str(made), "--terminal", str(mine))
+    before = mine.read_text()
+    said = wisp("account", "add", "fred", "-c", str(made), "--terminal", str(mine), status=2)
+    assert said == f"{mine}: is there already; remove it, or name another file with --terminal\n"
+    assert mine.read_text() == before
+    for place, reason in ((tmp_path / "nowhere" / "x.json", "No such file or directory"), (Path("/proc/x"), "")):
+        assert f"{place}: {reason}" in wisp(
+            "account", "add", "fred", "-c", str(made), "--terminal", str(place), status=2
+        )
+    assert "fred" not in wisp("account", "list", "-c", str(made))
+    wisp("account", "remove", "erin", "-c", str(made))
+
+
+def test_version() -> None:
+    assert re.fullmatch(r"wisp \d+\.\d+\.\d+\n", wisp("--version"))
+
+
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder, reason in (("/proc/x", "No such file or directory"), (str(tmp_path / "file"), "File exists")):
+        assert wisp("init", folder, "--domain", "p.example", status=2) == f"{folder}: {reason}\n"
+    assert wisp("ca", "init", "/proc/ca", status=2) == "/proc/ca: No such file or directory\n"
+    wisp("ca", "init", str(tmp_path / "ca"))
+    assert "a domain name is wanted" in wisp("ca", "issue", str(tmp_path / "ca"), "no domain", status=2)
 
 
 def test_check_names_file_and_line(tmp_path: Path) -> None:

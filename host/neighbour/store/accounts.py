@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, insert, or_, select, update
 
 from sipwire.digest import MD5, SHA256, ha1
 
@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 
     from .database import Store
 
-__all__ = ["Account", "Accounts", "add_account", "list_accounts", "remove_account"]
+__all__ = ["Account", "AccountExistsError", "Accounts", "add_account", "list_accounts", "remove_account"]
 
 _LOOK_S = 0.2  # between two looks for changes, however many strangers knock
 _IS_COUNTER = counters.c.name == "accounts"
 _COUNTER = select(counters.c.value).where(_IS_COUNTER)
 _COUNT = update(counters).where(_IS_COUNTER).values(value=counters.c.value + 1)
 _INSERT = insert(accounts).values(revision=_COUNTER.scalar_subquery())
+
+
+class AccountExistsError(Exception):
+    """There is such a user or digest username already."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +139,13 @@ async def add_account(
         auth_user: the digest username, where it differs from the user.
 
     Raises:
-        StoreError: there is such a user or digest username already.
+        AccountExistsError: there is such a user or digest username already.
+        StoreError: the store failed.
     """
     name = auth_user or user
+    taken = or_(accounts.c.user == user, accounts.c.auth_user == name)
+    if await store.read(select(accounts.c.user).where(taken)):
+        raise AccountExistsError(f"{user}: there is such a user, or digest user name, already")
     parts = (name.encode(), domain.encode(), secret.encode())
     values = {
         "user": user,
