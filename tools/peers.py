@@ -1,6 +1,6 @@
 """Install the Debian packages that tests use: real SIP software to talk to, and tools to look at what was said.
 
-As root they are installed; otherwise this only says which are missing and what is skipped without them.
+As root they are installed; otherwise, and where one can't be had, this only says what goes without them.
 """
 
 import os
@@ -12,42 +12,49 @@ from pathlib import Path
 
 __all__ = ["PACKAGES", "main"]
 
-#: Package: (a program or file in it, what needs it).
+#: Package: (a program in it, what happens without it).
 PACKAGES = {
-    "baresip-core": ("baresip", "calls with baresip"),
-    "linphone-cli": ("linphonec", "calls with Linphone"),
-    "sip-tester": ("sipp", "load and scripted call flows"),
-    "espeak-ng": ("espeak-ng", "speech for the demo; a chord is played without it"),
+    "baresip-core": ("baresip", "calls with baresip are skipped"),
+    "linphone-cli": ("linphonec", "calls with Linphone are skipped"),
+    "sip-tester": ("sipp", "the neighbour's figures, and their test, are skipped"),
+    "espeak-ng": ("espeak-ng", "the demo plays a chord in place of speech"),
 }
+_POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def _missing() -> list[str]:
     return [name for name, (program, _) in PACKAGES.items() if shutil.which(program) is None]
 
 
-def _install(names: list[str]) -> str:
-    """Install packages without letting any of their services start; returns what went wrong, or nothing."""
-    policy = Path("/usr/sbin/policy-rc.d")
-    ours = not policy.exists()
+def _apt(*arguments: str) -> str:
+    """Run apt-get; returns what went wrong, or nothing."""
+    environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    with tempfile.TemporaryFile("w+") as log:
+        done = subprocess.run(["apt-get", "-q", *arguments], env=environment, stdout=log, stderr=log)
+        if not done.returncode:
+            return ""
+        log.seek(0)
+        errors = [line.strip() for line in log if line.startswith("E:")]
+    return errors[0] if errors else f"apt-get {arguments[0]} failed"
+
+
+def _install(names: list[str]) -> list[str]:
+    """Install packages without letting any of their services start; returns what went wrong."""
+    ours = not _POLICY.exists()
     if ours:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        _POLICY.write_text("#!/bin/sh\nexit 101\n")
+        _POLICY.chmod(0o755)
+    install = ("install", "-y", "--no-install-recommends")
     try:
-        with tempfile.TemporaryFile("w+") as log:
-            for command in (
-                ["apt-get", "-q", "update"],
-                ["apt-get", "-q", "install", "-y", "--no-install-recommends", *names],
-            ):
-                done = subprocess.run(command, env=environment, stdout=log, stderr=log)
-                if done.returncode:
-                    log.seek(0)
-                    errors = [line.strip() for line in log if line.startswith("E:")]
-                    return errors[0] if errors else f"{' '.join(command[:3])} failed"
+        # Lists that can't be fetched just now may still be good enough.
+        errors = [_apt("update")]
+        if _apt(*install, *names):
+            # One that is not in this release must not keep the others away.
+            errors += [_apt(*install, name) for name in names]
     finally:
         if ours:
-            policy.unlink()
-    return ""
+            _POLICY.unlink()
+    return [error for error in errors if error]
 
 
 def main() -> int:
@@ -55,14 +62,17 @@ def main() -> int:
     missing = _missing()
     if missing and shutil.which("apt-get") is not None and os.geteuid() == 0:
         print(f"  installing {', '.join(missing)} ...", flush=True)
-        error = _install(missing)
-        if error:
-            print(f"  could not: {error}", file=sys.stderr)
+        for error in _install(missing):
+            print(f"  apt-get: {error}", file=sys.stderr)
         missing = _missing()
     for name in missing:
-        print(f"  skipped without {name}: {PACKAGES[name][1]} (as root: apt-get install {name})")
+        print(f"  without {name}: {PACKAGES[name][1]} (as root: apt-get install {name})", flush=True)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("peers: interrupted", file=sys.stderr)
+        sys.exit(130)

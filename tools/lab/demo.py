@@ -5,11 +5,13 @@
 
 import argparse
 import contextlib
+import shlex
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,12 @@ from lab import ladder, sound
 from lab.lab import Lab
 from lab.processes import LabError, Neighbour, Terminal
 
-__all__ = ["main", "run"]
+__all__ = ["Row", "judge", "main", "run"]
 
 _SECONDS = 5.0
-_HEAP_KIB = 112
 _SET_UP_MS = 5000  # for both: people would have hung up
+_UNDER_WAY = 25  # packets, half a second: so long a BYE may take to who goes on talking meanwhile
+_SUITES = "AES_CM_"  # how the names of all suites begin that are offered
 _TEXTS = {
     "alice": "Hello Bob. This is Alice, calling from a very small computer. Nobody on the way can listen to us.",
     "bob": "Hello Alice. I hear you well. My computer is just as small as yours, and just as careful.",
@@ -68,48 +71,106 @@ def _call(progress: _Progress, lab: Lab, alice: Terminal, bob: Terminal) -> dict
         "connected": connected,
         "ended": ended,
         "status": [one.status() for one in (alice, bob)],
+        "starved": [sum(line["event"] == "starved" for line in one.lines) for one in (alice, bob)],
+        "code_kib": lab.code_bytes() / 1024,
+        "heap_kib": lab.heap_kib,
+        "heap_limit_kib": lab.heap_limit_kib,
     }
 
 
-def _table(said: dict[str, Any], ways: list[str], alice: Terminal, bob: Terminal) -> tuple[Table, bool]:
-    """The table of results, and whether all of it is good."""
-    table = Table("", "Alice", "Bob", "", box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    all_good = True
+@dataclass(frozen=True)
+class Row:
+    """A line of the table of results.
 
-    def row(name: str, values: list[str], good: bool) -> None:
-        nonlocal all_good
-        all_good = all_good and good
-        table.add_row(name, *values, "[green]good[/green]" if good else "[red]BAD[/red]")
+    Attributes:
+        name: what was looked at.
+        values: of Alice's terminal and of Bob's.
+        good: whether both are as they should be.
+    """
 
+    name: str
+    values: list[str]
+    good: bool
+
+
+def judge(said: dict[str, Any], ways: list[str], heard: list[sound.Comparison]) -> tuple[list[Row], list[str]]:
+    """Look at what the terminals said, Alice's first.
+
+    Args:
+        said: see `_call`.
+        ways: what protected the call, see `ladder.ways`.
+        heard: what Alice heard beside what Bob said, and the other way round.
+
+    Returns:
+        The lines of the table, and notes on them.
+    """
     media = [one.get("media") or {} for one in said["ended"]]
     sent = [one.get("sent", 0) for one in media]
     received = [one.get("received", 0) for one in media]
-    expected = int(_SECONDS * 50)
-    heard = [sound.compare(alice.microphone, bob.speaker), sound.compare(bob.microphone, alice.speaker)]
-    heard.reverse()  # by who heard
-    registered = [one["expires_s"] for one in said["registered"]]
-    row("registered", [f"for {one} s" for one in registered], min(registered) > 0)
-    set_up = [one["setup_ms"] for one in said["connected"]]
-    row("call set up in", [f"{one} ms" for one in set_up], max(set_up) < _SET_UP_MS)
-    row("signalling went by", [f"{ways[0]}, {ways[1]}", f"{ways[2]}, {ways[1]}"], ways == ["frame", "TLS", "frame"])
-    suites = [one["suite"] for one in said["connected"]]
-    row("keys", [one.removeprefix("AES_CM_") for one in suites], suites[0] == suites[1])
-    row("packets sent", [str(one) for one in sent], min(sent) >= expected)
-    row("packets received", [str(one) for one in received], min(received) >= expected)
     lost = [one.get("lost", 1) for one in media]
-    row("lost", [str(one) for one in lost], max(lost) == 0)
     rejected = [one.get("rejected", 1) for one in media]
-    row("SRTP rejected", [str(one) for one in rejected], max(rejected) == 0)
-    row(
-        "audio heard = audio sent",
-        [f"{one.equal} of {one.frames} frames" + (f", {one.inserted} waited" if one.inserted else "") for one in heard],
-        all(one.is_equal for one in heard),
+    to_come = [sent[1], sent[0]]
+    # By sequence number nothing is known of what came after the last packet that arrived.
+    last = [to_come[i] - received[i] - lost[i] for i in range(2)]
+    expected = int(_SECONDS * 50)
+    registered = [one["expires_s"] for one in said["registered"]]
+    set_up = [one["setup_ms"] for one in said["connected"]]
+    suites = [one["suite"] or "none" for one in said["connected"]]
+    live = [one["heap_peak"] / 1024 for one in said["status"]]
+    code, limit = said["code_kib"], said["heap_limit_kib"]
+    rows = [
+        Row("registered", [f"for {one} s" for one in registered], min(registered) > 0),
+        Row("call set up in", [f"{one} ms" for one in set_up], max(set_up) < _SET_UP_MS),
+        Row(
+            "signalling went by", [f"{ways[0]}, {ways[1]}", f"{ways[2]}, {ways[1]}"], ways == ["frame", "TLS", "frame"]
+        ),
+        Row(
+            "keys",
+            [one.removeprefix(_SUITES) for one in suites],
+            suites[0] == suites[1] and suites[0].startswith(_SUITES),
+        ),
+        Row("packets sent", [str(one) for one in sent], min(sent) >= expected),
+        Row(
+            "packets received",
+            [f"{received[i]} of {to_come[i]}" for i in range(2)],
+            min(received) >= expected and min(last) >= 0 and max(last) <= _UNDER_WAY,
+        ),
+        Row("lost", [str(one) for one in lost], max(lost) == 0),
+        Row("SRTP rejected", [str(one) for one in rejected], max(rejected) == 0),
+        Row(
+            "audio heard = audio sent",
+            [
+                f"{one.equal} of {one.frames} frames" + (f", {one.inserted} waited" if one.inserted else "")
+                for one in heard
+            ],
+            all(one.is_equal for one in heard),
+        ),
+        Row(
+            "live heap beside the code",
+            [f"{one - code:.1f} of {limit:g} KiB" for one in live],
+            max(live) - code <= limit,
+        ),
+        Row(
+            "memory ran out", [f"{one} times" if one else "never" for one in said["starved"]], not any(said["starved"])
+        ),
+    ]
+    notes = [
+        f"packets to {who} that were still on the way at the end: {count}"
+        for who, count in zip(("Alice", "Bob"), last, strict=True)
+        if 0 < count <= _UNDER_WAY
+    ]
+    notes.append(
+        f"heap: {code:.1f} KiB of code; at most {max(live):.1f} of {said['heap_kib']} KiB live, looked at once a second"
     )
-    peaks = [one["heap_peak"] for one in said["status"]]
-    row(
-        f"heap used at peak, of {_HEAP_KIB}K", [f"{one / 1024:.1f} KiB" for one in peaks], max(peaks) < _HEAP_KIB * 1024
-    )
-    return table, all_good
+    return rows, notes
+
+
+def _show(console: Console, rows: list[Row]) -> None:
+    """Print the table of results."""
+    table = Table("", "Alice", "Bob", "", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for row in rows:
+        table.add_row(row.name, *row.values, "[green]good[/green]" if row.good else "[red]BAD[/red]")
+    console.print(table)
 
 
 def _show_ladder(console: Console, left: Neighbour, right: Neighbour) -> list[str]:
@@ -128,29 +189,36 @@ def _show_ladder(console: Console, left: Neighbour, right: Neighbour) -> list[st
 
 
 def _keep(console: Console, lab: Lab, alice: Terminal, bob: Terminal) -> None:
-    stop = lab.write_stop_script()
+    stop, say = lab.write_scripts()
+    events = shlex.join(str(one.output) for one in (alice, bob))
+    commands = (
+        f"tail -f --pid={lab.processes[0].pid} {events} &",
+        f"{shlex.quote(str(say))} alice 'call {bob.aor}'",
+        f"{shlex.quote(str(say))} bob answer",
+        f"{shlex.quote(str(say))} alice hangup",
+        f"{shlex.quote(str(stop))}     # ends it, and deletes the folder",
+    )
     console.print(f"\nThe lab goes on in {lab.folder}. Call by hand:\n", markup=False)
-    for text in (
-        f"tail -f {alice.output} {bob.output} &",
-        f"echo 'call {bob.aor}' > {alice.configuration.with_suffix('.commands')}",
-        f"echo answer > {bob.configuration.with_suffix('.commands')}",
-        f"echo hangup > {alice.configuration.with_suffix('.commands')}",
-        f"{stop}     # ends it",
-    ):
+    for text in commands:
         console.print(f"  {text}", markup=False)
-    console.print("\nOther commands: reject, status, quit. What was heard is in the .wav files there.", markup=False)
+    console.print(
+        "\nOther commands: reject, status, quit. What they hear is in these files; each call overwrites them:"
+    )
+    for one in (alice, bob):
+        console.print(f"{one.speaker}", markup=False)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Run the demo; returns its exit status."""
     progress = _Progress(console)
-    folder = Path(tempfile.mkdtemp(prefix="wisp-lab-"))
     micropython = find()
-    with progress.step("building the terminals' image"):
-        build(folder / "image")
-    lab = Lab(folder, micropython, str(folder / "image"))
-    kept = False
-    try:
+    with contextlib.ExitStack() as undo:
+        folder = Path(tempfile.mkdtemp(prefix="wisp-lab-"))
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        lab = Lab(folder, micropython, str(folder / "image"))
+        undo.callback(lab.stop)
+        with progress.step("building the terminals' image"):
+            build(folder / "image")
         with progress.step("making an authority, two domains and two accounts"):
             lab.make_domains("a.example", "b.example")
             recordings = {}
@@ -163,27 +231,27 @@ def run(options: argparse.Namespace, console: Console) -> int:
                 )
         with progress.step("starting two neighbours and two terminals"):
             left, right = (lab.start_neighbour(domain) for domain in ("a.example", "b.example"))
-            alice, bob = (lab.start_terminal(configurations[user], f"{_HEAP_KIB}K") for user in ("alice", "bob"))
+            alice, bob = (lab.start_terminal(configurations[user]) for user in ("alice", "bob"))
         said = _call(progress, lab, alice, bob)
         ways = _show_ladder(console, left, right)
-        table, good = _table(said, ways, alice, bob)
-        console.print(table)
+        heard = [sound.compare(bob.microphone, alice.speaker), sound.compare(alice.microphone, bob.speaker)]
+        rows, notes = judge(said, ways, heard)
+        _show(console, rows)
         console.print(f"\n  both sent {_SECONDS:g} s of {recordings['alice']}, as PCMU", markup=False)
-        if not good:
+        for note in notes:
+            console.print(f"  {note}", markup=False)
+        if not all(row.good for row in rows):
             console.print(f"\nSomething is not as it should be; look into {folder}", style="red", markup=False)
-            kept = True
+            lab.stop()
+            undo.pop_all()
             return 1
+        console.print("  every sample arrived")
         if options.keep:
             _keep(console, lab, alice, bob)
-            kept = True
-            lab.processes.clear()
+            undo.pop_all()
         else:
-            console.print("  and every sample arrived. `tools/demo --keep` leaves the lab running.", markup=False)
+            console.print("\n`tools/demo --keep` leaves the lab running.", markup=False)
         return 0
-    finally:
-        lab.stop()
-        if not kept:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> int:
@@ -195,7 +263,7 @@ def main() -> int:
     try:
         return run(options, console)
     except (LabError, UnavailableError, LinkError) as error:
-        Console(stderr=True, highlight=False).print(f"demo: {error}", style="red", markup=False)
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"demo: {error}", style="red", markup=False)
         return 1
 
 

@@ -8,20 +8,51 @@ lab/a.example/alice.json    a terminal, with alice.events and alice.commands bes
 import contextlib
 import io
 import json
+import os
 import random
+import shlex
 import shutil
 import socket
+import subprocess
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from find_micropython import bits_of
 from neighbour.cli import run_command
 
 from .processes import LabError, Neighbour, Process, Terminal
 
 __all__ = ["Lab"]
 
+_HEAP_KIB = 112  # what MicroPython leaves to a program on an ESP32 without PSRAM, with words of 32 bits
+_HEAP_LIMIT_KIB = 28
+_IMPORT = "import gc, terminal.app; gc.collect(); print(gc.mem_alloc())"
 _TRIES = 50
 _PORTS = (5060, 5061)
+
+_STOP = """#!/bin/sh
+kill {pids} 2>/dev/null
+sleep 1
+rm -rf {folder}
+"""
+_SAY = """#!/bin/sh
+usage() {{
+    echo "usage: $0 {names} COMMAND" >&2
+    exit 2
+}}
+[ $# -ge 2 ] || usage
+who=$1
+shift
+case $who in
+{cases}*) usage ;;
+esac
+# To open a pipe that nobody reads any more would wait for ever; dd does not wait.
+if ! printf '%s\\n' "$*" | dd of="$pipe" oflag=nonblock conv=nocreat,notrunc status=none 2>/dev/null; then
+    echo "say: the terminal of $who has ended" >&2
+    exit 1
+fi
+"""
 
 
 def _is_free(address: str) -> bool:
@@ -148,9 +179,27 @@ class Lab:
         neighbour.wait_ready()
         return neighbour
 
-    def start_terminal(self, configuration: Path, heap: str = "112K") -> Terminal:
-        """Start a terminal."""
-        terminal = Terminal(configuration, self.micropython, self.code, heap)
+    @cached_property
+    def heap_kib(self) -> int:
+        """The heap of a terminal: that of a plain ESP32, or what is the same with longer words."""
+        return _HEAP_KIB * bits_of(self.micropython) // 32
+
+    @property
+    def heap_limit_kib(self) -> float:
+        """What of the heap may live in a call, beside the code."""
+        return _HEAP_LIMIT_KIB * self.heap_kib / _HEAP_KIB
+
+    def code_bytes(self) -> int:
+        """What of a terminal's heap its code takes, before it does anything."""
+        command = [self.micropython, "-X", f"heapsize={self.heap_kib}K", "-c", _IMPORT]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MICROPYPATH": self.code})
+        if done.returncode:
+            raise LabError(f"the terminal's code can't be imported: {done.stdout}{done.stderr}")
+        return int(done.stdout)
+
+    def start_terminal(self, configuration: Path, heap_kib: int | None = None) -> Terminal:
+        """Start a terminal; its heap is `heap_kib` where nothing else is given."""
+        terminal = Terminal(configuration, self.micropython, self.code, f"{heap_kib or self.heap_kib}K")
         self.processes.append(terminal)
         return terminal
 
@@ -172,10 +221,14 @@ class Lab:
         with contextlib.suppress(OSError):
             self.stop()
 
-    def write_stop_script(self) -> Path:
-        """A script that stops what runs and deletes the lab."""
-        script = self.folder / "stop"
+    def write_scripts(self) -> tuple[Path, Path]:
+        """For people: a script that stops what runs and deletes the lab, and one that gives a terminal a command."""
+        stop, say = self.folder / "stop", self.folder / "say"
         pids = " ".join(str(process.pid) for process in self.processes)
-        script.write_text(f'#!/bin/sh\nkill {pids} 2>/dev/null\nsleep 1\nrm -rf "{self.folder}"\n')
-        script.chmod(0o755)
-        return script
+        stop.write_text(_STOP.format(pids=pids, folder=shlex.quote(str(self.folder))))
+        pipes = {one.name: one.pipe for one in self.processes if one.pipe is not None}
+        cases = "".join(f"{who}) pipe={shlex.quote(str(pipe))} ;;\n" for who, pipe in pipes.items())
+        say.write_text(_SAY.format(names="|".join(pipes), cases=cases))
+        for script in (stop, say):
+            script.chmod(0o755)
+        return stop, say

@@ -50,7 +50,8 @@ class Process:
     ) -> None:
         self.name = name
         self.output = output
-        self._pipe = pipe
+        #: Where it takes commands, if it does.
+        self.pipe = pipe
         self._offset = output.stat().st_size if output.exists() else 0
         self._tail = b""
         #: Every JSON line said since this start.
@@ -105,8 +106,8 @@ class Process:
 
     def send(self, command: str) -> None:
         """Write a line to its standard input."""
-        assert self._pipe is not None
-        with self._pipe.open("w") as pipe:
+        assert self.pipe is not None
+        with self.pipe.open("w") as pipe:
             pipe.write(command + "\n")
 
     def wait_for(self, event: str, timeout_s: float = 10.0, *, since: int = 0, **fields: Any) -> dict[str, Any]:
@@ -197,7 +198,7 @@ class Terminal(Process):
         heap: the size of its heap, as MicroPython's ``-X heapsize`` takes it.
     """
 
-    def __init__(self, configuration: Path, micropython: str, code: str, heap: str = "112K") -> None:
+    def __init__(self, configuration: Path, micropython: str, code: str, heap: str) -> None:
         name = configuration.stem
         super().__init__(
             name,
