@@ -19,7 +19,7 @@ from . import phone as states
 from .board import open_board
 from .clock import Clock
 from .config import ConfigError, load
-from .events import emit
+from .events import emit, starved
 from .link import Link
 from .media import Media
 from .phone import Phone
@@ -55,6 +55,10 @@ def _find(host, port):
         return None
 
 
+def _socket():
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
 class Terminal:
     """A running terminal.
 
@@ -68,7 +72,8 @@ class Terminal:
         self._board = open_board(config.board)
         self._wlan = self._board.wlan(config.wifi)
         self._poll = select.poll()
-        self._sip = self._rtp = None
+        self._sip = self._rtp = self._phone = None
+        self._registration = None  # not connected
         self._running = True
         self._quit_at = None
         self._peak = 0
@@ -80,6 +85,14 @@ class Terminal:
     def _connect(self):
         """Open the sockets for our present address, and begin to register."""
         config = self._config
+        if self._phone:
+            self._phone.lose(self._clock.now())
+        # There is no memory for these and their successors.
+        self._agent = self._media = self._phone = None
+        for old in (self._sip, self._rtp):
+            if old:
+                self._poll.unregister(old)
+                old.close()
         address = self._board.address()
         neighbour = None
         while self._wlan and not neighbour:
@@ -89,14 +102,13 @@ class Terminal:
         address = config.address or address
         if not address:
             raise OSError("no network address")
-        for old in (self._sip, self._rtp):
-            if old:
-                self._poll.unregister(old)
-                old.close()
-        self._sip = self._open(address, config.sip_port)
+        # Known before they are opened: whatever fails here, they are closed.
+        self._sip = _socket()
+        self._open(self._sip, address, config.sip_port)
         # Connected: the kernel keeps out whatever does not come from the neighbour.
         self._sip.connect(neighbour or _resolve(*config.neighbour))
-        self._rtp = self._open(address, config.rtp_port)
+        self._rtp = _socket()
+        self._open(self._rtp, address, config.rtp_port)
         now = self._clock.now()
         host = address.encode()
         contact = b"sip:%s@%s:%d" % (config.user, host, config.sip_port)
@@ -106,32 +118,34 @@ class Terminal:
         self._agent.phone = self._phone
         self._registration = Registration(config, self._agent, self._link, contact, now)
 
-    def _open(self, address, port):
-        opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    def _open(self, opened, address, port):
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(_resolve(address, port))
         opened.setblocking(False)
         self._poll.register(opened, select.POLLIN)
-        return opened
 
     def run(self):
         """Run until ``quit``."""
         gc.threshold(_COLLECT_BYTES)
         gc.collect()
         emit("started", aor=self._config.aor, heap_used=gc.mem_alloc())
-        self._connect()
-        starved = 0
+        rounds = 0  # in a row, without memory
         while self._running:
             try:
+                if not self._registration:
+                    self._connect()
                 self._work()
-                starved = 0
+                rounds = 0
             except MemoryError:
-                # What was being worked on is dropped, as if it had been lost on the way.
-                starved += 1
-                gc.collect()
-                emit("starved", heap_used=gc.mem_alloc())
-                if starved == _MAX_STARVED:
+                rounds += 1
+                starved()
+                if rounds == _MAX_STARVED:
                     raise
+            except OSError as error:
+                if self._registration or not self._wlan:
+                    raise
+                emit("error", reason="network: %s" % error)
+                sleep_ms(_IDLE_MS)
 
     def _work(self):
         """Wait for something, and take one datagram of each socket that has one; speech comes first."""
@@ -143,7 +157,10 @@ class Terminal:
                 sip = True
         now = self._clock.now()
         if self._media.timer_at is not None and now >= self._media.timer_at:
-            self._media.handle_timer(now)
+            try:
+                self._media.handle_timer(now)
+            except (OSError, ValueError) as error:
+                self._phone.hang_up(now, "media: %s" % error)
         if sip:
             self._receive(now)
         for line in self._board.commands():
@@ -174,9 +191,8 @@ class Terminal:
             if part.timer_at is not None and part.timer_at <= now:
                 part.handle_timer(now)
         if self._wlan and self._wlan.is_lost(now):
+            self._registration = None
             emit("wifi", error="lost")
-            self._phone.lose(now)
-            self._connect()
         if now >= self._collect_at:
             self._collect_at = now + _MEASURE_MS
             self._collect()

@@ -5,9 +5,10 @@
 README.md in this folder lists the events. Secrets never go into one.
 """
 
+import gc
 import json
 
-__all__ = ["emit", "text"]
+__all__ = ["emit", "starved", "text"]
 
 
 def text(data):
@@ -25,3 +26,9 @@ def emit(event, **fields):
         if value is not None:
             shown[name] = text(value) if isinstance(value, bytes) else value
     print(json.dumps(shown))
+
+
+def starved():
+    """Tell that memory ran out for something, which was given up as if it had been lost on the way."""
+    gc.collect()
+    emit("starved", heap_used=gc.mem_alloc())

@@ -57,7 +57,12 @@ class Media:
         Args:
             agreed: what offer and answer agreed on, a ``sipwire.sdp.Agreed``.
             now: milliseconds.
+
+        Raises:
+            MemoryError, OSError, ValueError: there is no microphone, no speaker, or no room; `stop` is due.
         """
+        self._sent = self._received = self._rejected = 0
+        self._active = True
         suite = SUITES[agreed.suite]
         self._sender = SrtpSender(suite, agreed.local_key, self._new_aes, agreed.local_mki)
         self._receiver = SrtpReceiver(suite, agreed.remote_key, self._new_aes, agreed.remote_mki)
@@ -72,10 +77,8 @@ class Media:
         # wrong.
         self._seq = int.from_bytes(urandom(2), "big") >> 1
         self._timestamp = int.from_bytes(urandom(4), "big")
-        self._sent = self._received = self._rejected = 0
         self._first_seq = self._last_seq = -1
         self._sending = False
-        self._active = True
         self._flush()
         self._audio.start()
         self.timer_at = now + _FRAME_MS
@@ -96,7 +99,10 @@ class Media:
             return None
         self._active = False
         self.timer_at = None
-        self._audio.stop()
+        try:
+            self._audio.stop()
+        except (OSError, ValueError):
+            pass  # nothing more can be done about it
         expected = self._last_seq - self._first_seq + 1 if self._received else 0
         statistics = {
             "sent": self._sent,
@@ -150,7 +156,7 @@ class Media:
             pass
 
     def handle_timer(self, now):
-        """Send and play the 20 ms that are due."""
+        """Send and play the 20 ms that are due; what the audio raises goes through."""
         if now - self.timer_at > _MAX_BEHIND_MS:
             self._timestamp = (self._timestamp + (now - self.timer_at) // _FRAME_MS * FRAME) & 0xFFFFFFFF
             self.timer_at = now

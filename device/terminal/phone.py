@@ -6,6 +6,9 @@
     CALLING --cancel--> CANCELLING --487--> IDLE; a 200 that crosses the CANCEL is ACKed and followed by BYE
 
 Media is SRTP or there is no call. While one call lives every other INVITE is answered 486.
+
+Memory may run out anywhere. So a state begins when all that it needs is made, its timers run until the next one has
+begun, and a call that ends is forgotten before anything is said about it.
 """
 
 from os import urandom
@@ -79,7 +82,7 @@ class Phone:
         self._repeat_ms = 0
         self._since = 0
         self._can_cancel = False
-        self._leaving = False
+        self._leaving = None  # why, where it ends with the ACK
 
     @property
     def timer_at(self):
@@ -105,9 +108,9 @@ class Phone:
                 # confirmed, but the session SHOULD be terminated. This is accomplished with a BYE." (section 13.3.1.4)
                 self._bye("no ACK", now)
         elif self._repeat_at is not None and now >= self._repeat_at:
-            self._agent.respond(self._invite, self._ok, now)
             self._repeat_ms = min(2 * self._repeat_ms, T2_MS)
             self._repeat_at = now + self._repeat_ms
+            self._agent.respond(self._invite, self._ok, now)
 
     # Commands.
 
@@ -134,7 +137,7 @@ class Phone:
             emit("refused", command="call", reason="malformed URI")
             return
         keys = [Crypto.make(i + 1, name, _new_key(name)) for i, name in enumerate(_SUITES)]
-        self._offer = make_offer(self._address, self._config.rtp_port, _session_id(), self._config.payload_types, keys)
+        offer = make_offer(self._address, self._config.rtp_port, _session_id(), self._config.payload_types, keys)
         name = self._config.display_name
         request = Request("INVITE", uri)
         request.add("Max-Forwards", b"70")
@@ -143,12 +146,7 @@ class Phone:
         request.add("Call-ID", token())
         request.add("CSeq", b"1 INVITE")
         self._finish(request)
-        request.set_body(_SDP, self._offer.serialize())
-        self.state = _CALLING
-        self.peer = uri
-        self._since = now
-        self._end_at = now + _RING_MS
-        emit("calling", peer=uri)
+        request.set_body(_SDP, offer.serialize())
 
         self._serial += 1
         serial = self._serial
@@ -157,6 +155,12 @@ class Phone:
             self._invited(serial == self._serial and self.state != IDLE, event, now)
 
         self._invite = self._agent.request(request, now, invited)
+        self.state = _CALLING
+        self.peer = uri
+        self._offer = offer
+        self._since = now
+        self._end_at = now + _RING_MS
+        emit("calling", peer=uri)
 
     def answer(self, now):
         """Take the call that rings."""
@@ -169,14 +173,18 @@ class Phone:
             response.add("Record-Route", value)
         self._finish(response)
         response.set_body(_SDP, self._offer.serialize())
+        if self._agreed:
+            try:
+                self._media.start(self._agreed, now)
+            except (MemoryError, OSError, ValueError) as error:
+                self._decline(500, "Server Internal Error", "media: %s" % error, now)
+                return
         self._ok = response
         self._dialog.confirmed = True
         self.state = _ANSWERED
         self._repeat_ms = T1_MS
         self._repeat_at = now + T1_MS
         self._end_at = now + 64 * T1_MS
-        if self._agreed:
-            self._media.start(self._agreed, now)
         self._agent.respond(self._invite, response, now)
 
     def reject(self, now):
@@ -186,16 +194,16 @@ class Phone:
         else:
             emit("refused", command="reject", reason="nobody calls")
 
-    def hang_up(self, now):
-        """End the call, whatever state it is in."""
+    def hang_up(self, now, reason="hung up"):
+        """End the call, whatever state it is in; ``reason`` is told of one that stands."""
         if self.state == RINGING:
             self.reject(now)
         elif self.state == _ANSWERED:
             # "The callee's UA MUST NOT send a BYE on a confirmed dialog until it has received an ACK" (section 15).
-            self._leaving = True
+            self._leaving = reason
             self._media.stop()
         elif self.state == _TALKING:
-            self._bye("hung up", now)
+            self._bye(reason, now)
         elif self.state == _CALLING:
             self.state = _CANCELLING
             self._end_at = now + 64 * T1_MS
@@ -233,7 +241,7 @@ class Phone:
 
     def _cancel(self, now):
         # "If no provisional response has been received, the CANCEL request MUST NOT be sent" (section 9.1).
-        if self._can_cancel:
+        if self._can_cancel and self._invite.request:
             self._agent.request(cancel_for(self._invite.request), now, _ignore)
 
     def _accepted(self, current, response, now):
@@ -255,7 +263,6 @@ class Phone:
                 self._ended("cancelled", now)
             return
         self._dialog = fork
-        self._end_at = None
         self._answered(response, now)
 
     def _failed(self, status, reason, warning):
@@ -279,8 +286,10 @@ class Phone:
             elif not dialog.receive(request):
                 agent.reject(transaction, 500, "CSeq Out Of Order", now)
             elif method == "BYE":
-                agent.reject(transaction, 200, _OK, now)
-                self._peer_hung_up(now)
+                try:
+                    agent.reject(transaction, 200, _OK, now)
+                finally:  # its repetition would be out of order
+                    self._peer_hung_up(now)
             elif method == "INVITE":
                 # The session stays as it was (section 14.2).
                 agent.reject(transaction, 488, "Not Acceptable Here", now)
@@ -322,10 +331,11 @@ class Phone:
             return
         config = self._config
         tag = token(4)
+        agreed = None
         try:
             if request.body:
                 keys = {name: _new_key(name) for name in _SUITES}
-                self._offer, self._agreed = make_answer(
+                offer, agreed = make_answer(
                     Session.parse(request.body),
                     self._address,
                     config.rtp_port,
@@ -333,14 +343,13 @@ class Phone:
                     config.payload_types,
                     keys,
                 )
-                _numeric(self._agreed)
+                _numeric(agreed)
             else:
                 keys = [Crypto.make(i + 1, name, _new_key(name)) for i, name in enumerate(_SUITES)]
-                self._offer = make_offer(self._address, config.rtp_port, _session_id(), config.payload_types, keys)
-            self._dialog = Dialog.as_callee(request, tag)
-            self._dialog.new_ack(0)  # a route set of no use shows now, not when a BYE is to be sent
+                offer = make_offer(self._address, config.rtp_port, _session_id(), config.payload_types, keys)
+            dialog = Dialog.as_callee(request, tag)
+            dialog.new_ack(0)  # a route set of no use shows now, not when a BYE is to be sent
         except ParseError as error:
-            self._reset()
             agent.reject(
                 transaction,
                 error.status,
@@ -351,28 +360,30 @@ class Phone:
             )
             return
         request.body = b""  # it has been read, and the request lives as long as its transaction
-        self.state = RINGING
-        self.peer = request.from_.uri
-        self._invite = transaction
-        self._local_tag = tag
-        self._since = now
-        self._end_at = now + _RING_MS
+        peer = request.from_
         response = request.response(180, "Ringing", tag)
         for value in request.get_all("record-route"):
             response.add("Record-Route", value)
         self._finish(response)
         agent.respond(transaction, response, now)
-        emit("incoming", peer=self.peer, name=request.from_.display or None)
+        self.state = RINGING
+        self.peer = peer.uri
+        self._dialog = dialog
+        self._invite = transaction
+        self._offer = offer
+        self._agreed = agreed
+        self._local_tag = tag
+        self._since = now
+        self._end_at = now + _RING_MS
+        emit("incoming", peer=peer.uri, name=peer.display or None)
 
     def handle_ack(self, request, now):
         """The ACK to our 2xx: the call stands, and the peer has what it needs to hear us."""
         if self.state != _ANSWERED or not self._dialog.matches(request):
             return
-        self._ok = self._repeat_at = self._end_at = None
         if self._leaving:
-            self._bye("hung up", now)
-            return
-        if self._agreed is None:
+            self._bye(self._leaving, now)
+        elif self._agreed is None:
             self._answered(request, now)
         else:
             self._connected(now)
@@ -383,8 +394,11 @@ class Phone:
             self._decline(487, "Request Terminated", "cancelled by the caller", now)
 
     def _decline(self, status, phrase, reason, now):
-        self._agent.reject(self._invite, status, phrase, now, tag=self._local_tag)
-        self._ended(reason, now)
+        invite, tag = self._invite, self._local_tag
+        try:
+            self._ended(reason, now)
+        finally:
+            self._agent.reject(invite, status, phrase, now, tag=tag)
 
     # Both sides.
 
@@ -392,33 +406,43 @@ class Phone:
         """The answer to our offer, in a 2xx or an ACK: talk, or hang up where it can't be used."""
         try:
             self._agreed = _numeric(accept_answer(self._offer, Session.parse(message.body)))
+            self._media.start(self._agreed, now)
         except ParseError as error:
             self._bye(error.reason, now)
-            return
-        self._media.start(self._agreed, now)
-        self._connected(now)
+        except (MemoryError, OSError, ValueError) as error:
+            self._bye("media: %s" % error, now)
+        else:
+            self._connected(now)
 
     def _connected(self, now):
         self._media.go(now)
         self.state = _TALKING
+        self._ok = self._repeat_at = self._end_at = None
         setup_ms = now - self._since
         self._since = now
-        emit("connected", peer=self.peer, setup_ms=setup_ms, suite=self._agreed.suite)
+        suite = self._agreed.suite
         self._offer = self._agreed = None
+        emit("connected", peer=self.peer, setup_ms=setup_ms, suite=suite)
 
     def _bye(self, reason, now):
-        self._agent.request(self._dialog.new_request("BYE"), now, _ignore)
-        self._ended(reason, now)
+        dialog = self._dialog
+        try:
+            self._ended(reason, now)
+        finally:
+            self._agent.request(dialog.new_request("BYE"), now, _ignore)
 
     def _peer_hung_up(self, now):
         if self.state == RINGING:
-            self._agent.reject(self._invite, 487, "Request Terminated", now, tag=self._local_tag)
-        self._ended("peer hung up", now)
+            self._decline(487, "Request Terminated", "peer hung up", now)
+        else:
+            self._ended("peer hung up", now)
 
     def _ended(self, reason, now):
         talked_ms = now - self._since if self.state == _TALKING else None
-        statistics = self._media.stop() if self.state in (_ANSWERED, _TALKING) else None
-        self._reset()
+        try:
+            statistics = self._media.stop()
+        finally:
+            self._reset()
         emit("ended", reason=reason, talked_ms=talked_ms, media=statistics)
 
     def _finish(self, message):

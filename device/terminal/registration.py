@@ -34,6 +34,8 @@ _MAX_BACKOFF_MS = const(60000)
 _MISSED_KEEPALIVES = const(3)  # unanswered ones in a row until the neighbour counts as lost
 _MAX_EXPIRES_S = const(86400)
 _MAX_RETRY_S = const(3600)
+_AGAIN_MS = const(5000)  # until a step is tried again that failed for want of memory
+_LOST_MS = const(40000)  # longer than a transaction lasts: its end was missed, for want of memory
 
 
 class Registration:
@@ -72,7 +74,7 @@ class Registration:
 
     @property
     def timer_at(self):
-        """The next deadline, or None while an answer is awaited."""
+        """The next deadline, or None after `unregister`."""
         if self._beat_at is None or self._at is None:
             return self._at if self._beat_at is None else self._beat_at
         return min(self._at, self._beat_at)
@@ -80,7 +82,7 @@ class Registration:
     def handle_timer(self, now):
         """Register, refresh or send a keep-alive when it is due."""
         if self._at is not None and now >= self._at:
-            self._at = None
+            self._at = now + _AGAIN_MS  # whatever comes of it
             if self.state == _REGISTERED and not self._link.wants_rekey:
                 self._send(self._request(self._expires_s), now, False)
             else:
@@ -102,10 +104,11 @@ class Registration:
         if self.state == _REGISTERED:
             self._stop()
             self._send(self._request(0), now, False)
+            self._at = None
 
     def _stop(self):
         self.state = _WAITING
-        self._at = self._beat_at = None
+        self._beat_at = None
         self._missed = 0
 
     def _request(self, expires_s):
@@ -131,6 +134,7 @@ class Registration:
                 self._answered(event, how, now)
 
         self._agent.request(request, now, answered, plain)
+        self._at = now + _LOST_MS
 
     def _ask(self, now):
         """Step 1; in a frame where an agreement is to be replaced."""
@@ -179,6 +183,7 @@ class Registration:
             if event == TIMEOUT:
                 raise SecurityError("no answer")
             if event.status >= 200:
+                self._at = now + _AGAIN_MS
                 self._final(event, how, now)
         except (ParseError, SecurityError) as error:
             self._fail(str(error), now)
@@ -223,16 +228,18 @@ class Registration:
             if granted is not None and 0 < granted < self._expires_s:
                 self._expires_s = granted
             raise SecurityError("Contact or Expires differ")
-        if self.state == _PROVING:
+        is_new = self.state == _PROVING
+        if is_new:
             self._link.accept(now)
             self._beat_at = now + 1000 * self._config.keepalive_s
-            emit("registered", aor=self._config.aor, expires_s=granted)
         self.date = response.get("date")
         self.state = _REGISTERED
         self._failures = 0
         self._stale = False
         # Refresh in the second half of the life of the registration, at a time of our own.
         self._at = now + granted * 500 + int.from_bytes(urandom(2), "big") * granted * 300 // 65536
+        if is_new:
+            emit("registered", aor=self._config.aor, expires_s=granted)
 
     def _granted(self, response):
         """The seconds that our Contact is bound for, by the response; None where it is not bound."""
@@ -244,12 +251,12 @@ class Registration:
 
     def _fail(self, reason, now, wait_s=0):
         """Not registered: try again later, and ever later."""
-        self._stop()
-        self._link.close()
         wait_ms = min(_BACKOFF_MS << min(self._failures, 10), _MAX_BACKOFF_MS)
         wait_ms = max(wait_ms, 1000 * wait_s)
         wait_ms += int.from_bytes(urandom(2), "big") * (wait_ms >> 1) // 65536
+        self._at = now + wait_ms
+        self._stop()
+        self._link.close()
         self._failures += 1
         self._stale = False
-        self._at = now + wait_ms
         emit("unregistered", reason=reason, retry_ms=wait_ms)

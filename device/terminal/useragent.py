@@ -29,6 +29,8 @@ from sipwire.transaction import (
     server_key,
 )
 
+from .events import starved
+
 __all__ = ["ALLOW", "MAX_MESSAGE_BYTES", "UserAgent", "token"]
 
 ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS"
@@ -126,10 +128,15 @@ class UserAgent:
             value: of that header.
             tag: our To tag where one was sent before.
         """
-        response = transaction.request.response(status, reason, tag or token(4))
-        if name:
-            response.add(name, value)
-        self.respond(transaction, response, now)
+        try:
+            response = transaction.request.response(status, reason, tag or token(4))
+            if name:
+                response.add(name, value)
+            self.respond(transaction, response, now)
+        except Exception:
+            # Unanswered, it would be remembered for ever.
+            self._servers.pop(transaction.key, None)
+            raise
 
     def _emit(self, data, plain):
         if plain:
@@ -138,8 +145,11 @@ class UserAgent:
             self.outgoing.append(self._link.seal(data))
 
     def _flush(self, transaction, plain):
-        for data in transaction.take_outgoing():
-            self._emit(data, plain)
+        try:
+            for data in transaction.take_outgoing():
+                self._emit(data, plain)
+        except MemoryError:
+            starved()  # lost, like any datagram may be; transactions repeat what matters
 
     @staticmethod
     def _forget(table, transaction):
@@ -231,21 +241,28 @@ class UserAgent:
             self._emit(response.serialize(), False)
             return
         self._servers[transaction.key] = transaction
-        request.compact()
-        if request.method == "CANCEL":
-            invite = self._servers.get(server_key(request, "INVITE"))
-            if invite is None:
-                self.reject(transaction, 481, "Call/Transaction Does Not Exist", now)
-            else:
-                self.reject(transaction, 200, "OK", now)
-                self.phone.handle_cancel(invite, now)
-            return
         try:
-            self.phone.handle_request(transaction, request, now)
+            request.compact()
+            if request.method == "CANCEL":
+                self._cancel(transaction, request, now)
+            else:
+                self.phone.handle_request(transaction, request, now)
         except ParseError as error:
-            # Found out late; unanswered, it would be remembered for ever.
+            # Found out late.
             self.malformed += 1
             self.reject(transaction, error.status, "Bad Request", now)
+        except Exception:
+            if not transaction.status:
+                self._servers.pop(transaction.key, None)  # its repetition may fare better
+            raise
+
+    def _cancel(self, transaction, request, now):
+        invite = self._servers.get(server_key(request, "INVITE"))
+        if invite is None:
+            self.reject(transaction, 481, "Call/Transaction Does Not Exist", now)
+        else:
+            self.reject(transaction, 200, "OK", now)
+            self.phone.handle_cancel(invite, now)
 
     def _make_room(self):
         """Forget what was answered longest ago; returns whether there was any.

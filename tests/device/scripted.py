@@ -108,20 +108,32 @@ class FakeMedia:
 
 
 class FakeAudio:
-    """A microphone that hears another sample in each frame, and a speaker that keeps what it is given."""
+    """A microphone that hears another sample in each frame, and a speaker that keeps what it is given.
+
+    Attributes:
+        broken: errors that are raised, by the name of the function.
+    """
 
     def __init__(self):
         self.log = []
         self.heard = []
         self.spoken = []
+        self.broken = {}
+
+    def _try(self, name):
+        if name in self.broken:
+            raise self.broken[name]
 
     def start(self):
         self.log.append("start")
+        self._try("start")
 
     def stop(self):
         self.log.append("stop")
+        self._try("stop")
 
     def read(self, pcm):
+        self._try("read")
         value = (len(self.spoken) * 400 + 4000) & 0x7FFF
         for i in range(0, len(pcm), 2):
             pcm[i] = value & 0xFF
@@ -129,6 +141,7 @@ class FakeAudio:
         self.spoken.append(bytes(pcm))
 
     def write(self, pcm):
+        self._try("write")
         self.heard.append(bytes(pcm))
 
 
@@ -361,7 +374,8 @@ class World(Neighbour):
 
     def ask(self):
         """Wait until the terminal sends step 1, if it has not yet; returns it."""
-        self.advance(max(0, (self.registration.timer_at or 0) - self.now))
+        if self.registration.state == "waiting":
+            self.advance(max(0, self.registration.timer_at - self.now))
         return self.take_one("REGISTER")
 
     def prove(self):

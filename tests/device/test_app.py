@@ -1,11 +1,11 @@
 import errno
 import unittest
 
-from far import Call, FarMedia, accept, answer, invite, options, request
+from far import KEYS, Call, FarMedia, accept, answer, invite, options, request
 from whole import FakeWlan, Whole
 
 from sipwire.message import Request
-from sipwire.sdp import Session
+from sipwire.sdp import Session, make_answer
 from terminal import app
 
 FAR = ("198.51.100.9", 30000)  # where the far end wants its speech
@@ -281,6 +281,105 @@ class CallTest(Case):
         self.assertEqual(events[-2]["dropped"], 100)
 
 
+class BrokenAudioTest(Case):
+    """It costs the call and no other, and the reason is told."""
+
+    ERRORS = (OSError(errno.EIO), ValueError("ibuf"), MemoryError("told"))
+
+    def breaks(self, **broken):
+        self.world.board.audio.broken = broken
+
+    def take_call(self, at, call_id=b"in-1"):
+        """Script of a call from outside."""
+        return [
+            (at, lambda: self.world.deliver(invite(call_id=call_id))),
+            (at + 100, "answer"),
+            (at + 200, lambda: self.world.deliver(ack_to(self.world))),
+        ]
+
+    def good_call(self, at):
+        """Script of a call from outside that must work, as the audio does from then on."""
+        return [(at - 1, self.breaks)] + self.take_call(at, b"good") + [(at + 300, "hangup")]
+
+    def byes(self):
+        return [one.call_id for one in self.world.messages if isinstance(one, Request) and one.method == "BYE"]
+
+    def check(self, events, reason):
+        """The events of a broken call, with that reason, and then those of a good one."""
+        self.assertEqual(self.names(events)[-3:], ["incoming", "connected", "ended"])
+        [reasons] = [one["reason"] for one in events[:-1] if one["event"] == "ended"]
+        self.assertEqual(reasons, "media: %s" % reason)
+        log = self.world.board.audio.log
+        self.assertEqual(log, ["start", "stop"] * (len(log) // 2))
+
+    def test_answering(self):
+        for error in self.ERRORS:
+            world = self.make()
+            self.breaks(start=error)
+            events = world.run(*self.take_call(500)[:2], *self.good_call(2000))
+            self.check(events, error)
+            self.assertEqual((world.last(500).call_id, world.last(500).cseq.method), (b"in-1", "INVITE"))
+
+    def test_answering_without_an_offer(self):
+        """It is in the ACK that the terminal learns whom to speak to."""
+        world = self.world
+        error = OSError(errno.EIO)
+        self.breaks(start=error)
+
+        def ack():
+            ok = world.last(200)
+            body = make_answer(Session.parse(ok.body), b"198.51.100.9", 30000, 8, [0], KEYS)[0].serialize()
+            world.deliver(request("ACK", ok.call_id, ok.get("from"), ok.get("to"), ok.cseq.number, body=body))
+
+        events = world.run(
+            (500, lambda: world.deliver(invite(body=b""))), (600, "answer"), (700, ack), *self.good_call(2000)
+        )
+        self.check(events, error)
+        self.assertEqual(self.byes(), [b"in-1", b"good"])
+
+    def test_calling(self):
+        for error in self.ERRORS:
+            world = self.make()
+            self.breaks(start=error)
+            answered = (1000, lambda: self.world.deliver(accept(self.world.last("INVITE"))))
+            events = world.run((500, "call bob"), answered, *self.good_call(2000))
+            self.check(events, error)
+            sent = [one.method for one in world.messages if isinstance(one, Request)]
+            self.assertEqual(sent, ["INVITE", "ACK", "BYE", "BYE"])
+
+    def test_in_a_call(self):
+        for name in ("read", "write"):
+            for error in self.ERRORS[:2]:
+                world = self.make()
+                broken = {name: error}
+                breaks = (1000, lambda broken=broken: self.breaks(**broken))
+                events = world.run(*self.take_call(500), breaks, *self.good_call(3000))
+                self.check(events, error)
+                self.assertEqual([one["talked_ms"] // 100 for one in events if "talked_ms" in one], [3, 1])
+                self.assertEqual(self.byes(), [b"in-1", b"good"])
+
+    def test_before_the_ack(self):
+        """Section 15: no BYE before the ACK."""
+        world = self.world
+        error = OSError(errno.EIO)
+        self.breaks(write=error)
+        look = (690, lambda: self.assertEqual(self.byes(), []))
+        script = self.take_call(500)
+        events = world.run(*script[:2], look, script[2], *self.good_call(3000))
+        self.check(events, error)
+        self.assertEqual(self.byes(), [b"in-1", b"good"])
+
+    def test_stop(self):
+        self.breaks(stop=OSError(errno.EIO))
+        events = self.world.run(*self.take_call(500), (900, "hangup"), *self.good_call(3000))
+        self.assertEqual([event["reason"] for event in events if event["event"] == "ended"], ["hung up"] * 2)
+
+    def test_other_errors_are_not_hidden(self):
+        self.breaks(start=TypeError("told"))
+        with self.assertRaises(TypeError):
+            self.world.run(*self.take_call(500))
+
+
 class WifiTest(Case):
     def setUp(self):
         super().setUp()
@@ -334,6 +433,32 @@ class WifiTest(Case):
         self.assertEqual([one.is_open for one in world.sockets], [False, False, True, True])
         self.assertEqual([one.bound[0] for one in world.sockets], ["192.0.2.43"] * 2 + ["192.0.2.46"] * 2)
         self.assertEqual(world.contact, b"<sip:alice@192.0.2.46:5060>")
+
+    def test_no_way_back_at_first(self):
+        """Whatever fails when the sockets are opened again: it is told, and tried again until it works."""
+        for name in ("setsockopt", "bind", "connect", "setblocking"):
+            for error in (OSError(errno.EIO), MemoryError("told")):
+                world = self.make()
+
+                def lose():
+                    self.lose()
+                    self.world.broken = {name: [error] * 3}  # noqa: B023  called in this round
+
+                events = world.run((5000, lose), (20000, "status"))
+                told = [event for event in events if event["event"] in ("error", "starved")]
+                self.assertEqual(len(told), 3)
+                if isinstance(error, OSError):
+                    self.assertEqual(told[0], {"event": "error", "reason": "network: %s" % error})
+                self.assertEqual(self.names(events)[-2:], ["registered", "status"])
+                self.assertEqual([one for one in world.sockets if one.is_open], [world.sip, world.rtp])
+                self.assertEqual(len(world.polled), 3)
+
+    def test_no_way_without_wifi(self):
+        """Where nobody can join a network the program ends, and says why."""
+        world = super().make()
+        world.broken = {"bind": [OSError(errno.EIO)]}
+        with self.assertRaises(OSError):
+            world.run()
 
     def test_lost_in_a_call(self):
         """The call is over, is told to be, and leaves neither microphone nor speaker on."""

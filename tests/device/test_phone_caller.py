@@ -3,6 +3,7 @@ import unittest
 from far import CM80, CONTACT, KEYS, PEER_ADDRESS, accept, answer, invite, request
 from scripted import ADDRESS, LIFE_MS, RING_MS, STATISTICS, WorldCase
 
+from sipwire.dialog import Dialog
 from sipwire.sdp import Session
 from terminal.useragent import ALLOW
 
@@ -420,6 +421,61 @@ class CancelTest(WorldCase):
         self.assertEvents(("ended", {"reason": "cancelled"}))
         self.assertSent(*["INVITE"] * 6)
         self.assertIdle()
+
+
+class StarvingTest(WorldCase):
+    """Memory runs out at the worst moment; `test_starving` has all the others."""
+
+    def starve(self, owner, name):
+        """Let a function fail once."""
+        real = getattr(owner, name)
+
+        def failing(*arguments):
+            setattr(owner, name, real)
+            raise MemoryError("told")
+
+        setattr(owner, name, failing)
+
+    def test_hang_up_when_the_answer_was_lost(self):
+        """There is no request any more to make a CANCEL of."""
+        world = self.world
+        sent = world.dial()
+        world.deliver(answer(sent, 180))
+        self.starve(Dialog, "new_ack")
+        with self.assertRaises(MemoryError):
+            world.deliver(accept(sent))
+        self.phone.hang_up(world.now)
+        self.assertEqual((self.phone.state, world.take()), ("cancelling", []))
+        world.deliver(accept(sent))  # repeated, as nobody has ACKed it
+        self.assertSent("ACK", "BYE")
+        self.assertEvents(("progress", {}), ("ended", {"reason": "cancelled"}))
+        self.assertUsable()
+
+    def test_no_memory_for_the_bye(self):
+        """The call is over nevertheless."""
+        world = self.world
+        world.talk()
+        self.starve(Dialog, "new_request")
+        with self.assertRaises(MemoryError):
+            self.phone.hang_up(world.now)
+        self.assertEvents(("ended", {"reason": "hung up", "media": STATISTICS}))
+        self.assertUsable()
+
+    def test_no_memory_for_the_statistics(self):
+        world = self.world
+        world.talk()
+        real = world.media.stop
+
+        def stop():
+            real()
+            world.media.stop = real
+            raise MemoryError("told")
+
+        world.media.stop = stop
+        with self.assertRaises(MemoryError):
+            self.phone.hang_up(world.now)
+        world.take_one("BYE")
+        self.assertUsable()
 
 
 if __name__ == "__main__":

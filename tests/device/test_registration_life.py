@@ -161,6 +161,43 @@ class FailureTest(UnregisteredCase):
         self.assertIsNotNone(world.take_one("REGISTER").get("security-client"))
 
 
+class LostTest(UnregisteredCase):
+    """An answer, or that there is none, is forgotten for want of memory: nothing is waited for without an end."""
+
+    def forget(self):
+        self.world.agent._clients.clear()
+        self.world.advance(39999)
+        self.assertEqual(self.world.take(), [])
+        self.world.advance(1)
+        return self.world.take_one("REGISTER")
+
+    def test_asking_and_proving(self):
+        first = self.world.ask()
+        again = self.forget()
+        self.assertNotEqual(again.get("security-client"), first.get("security-client"))
+        self.world.deliver_plain(self.world.challenge(again))
+        self.assertIsNotNone(self.world.take_one("REGISTER").get("authorization"))
+        self.assertIsNone(self.forget().get("authorization"))
+
+    def test_refreshing(self):
+        world = self.world
+        world.register()
+        world.tends = False
+        while world.registration._at - world.now > 1000:
+            world.advance(1000)
+            world.deliver(b"")
+        world.advance(1000)
+        world.take()
+        world.agent._clients.clear()
+        for _ in range(4):
+            world.advance(10000)
+            world.deliver(b"")
+        request = [one.message for one in world.take() if one.message][-1]
+        self.assertIsNone(request.get("security-client"))
+        world.deliver(world.granted(request))
+        self.assertEqual((self.registration.state, world.printed.take()), ("registered", []))
+
+
 class LifeCase(WorldCase):
     """A test that plays the neighbour by itself once the terminal is registered."""
 

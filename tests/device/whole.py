@@ -28,16 +28,23 @@ class FakeSocket:
         self.blocking = True
         self.fails = False
 
+    def _try(self, name):
+        if self.world.broken.get(name):
+            raise self.world.broken[name].pop()
+
     def setsockopt(self, level, option, value):
-        pass
+        self._try("setsockopt")
 
     def setblocking(self, on):
+        self._try("setblocking")
         self.blocking = on
 
     def bind(self, address):
+        self._try("bind")
         self.bound = address
 
     def connect(self, address):
+        self._try("connect")
         self.connected = address
 
     def close(self):
@@ -65,13 +72,14 @@ class FakePoll:
 
     def __init__(self, world):
         self.world = world
-        self.items = []
+        self.items = world.polled = []
 
     def register(self, item, events):
         self.items.append(item)
 
     def unregister(self, item):
-        self.items.remove(item)
+        if item in self.items:  # as MicroPython does it: what was never registered is no error
+            self.items.remove(item)
 
     def ipoll(self, ms):
         self.world.waits.append(ms)
@@ -170,6 +178,8 @@ class Whole(Neighbour):
         script: (time, action) in order of time; an action is a command line, or a function.
         messages: all that came in frames and needs no tending, as messages.
         serves: whether the neighbour answers at all.
+        broken: errors that the sockets' functions will raise, in a list by the function's name.
+        polled: what the terminal waits for.
         unnamed: how often still no name server will know the neighbour's name.
         registers, contact: how many REGISTERs came, and the last one's Contact.
         waits: how long the main loop was willing to wait, each time.
@@ -184,9 +194,11 @@ class Whole(Neighbour):
         self.messages = []
         self.serves = True
         self.unnamed = 0
+        self.broken = {}
         self.waits = []
         self.agreement = None
         self.registers = 0
+        self._branch = self._answer = None  # of the last plain REGISTER, which may be repeated
         self.contact = b""
         self.board = FakeBoard(self)
         changes.setdefault("address", ADDRESS.decode())
@@ -258,12 +270,18 @@ class Whole(Neighbour):
             self.contact = message.get("contact")
             if sent.agreement:
                 self.deliver(self.bound(self.granted(message), message))
-            elif message.get("authorization") is None:
-                self.sip.inbox.append(self.challenge(message).serialize())
+                return
+            is_new = message.via.branch != self._branch
+            self._branch = message.via.branch
+            if message.get("authorization") is None:
+                if is_new:
+                    self._answer = self.challenge(message).serialize()
+                self.sip.inbox.append(self._answer)
             else:
-                self.agreement = self.agree(message)
-                response = self.bound(self.welcome(message, self.agreement), message)
-                self.deliver(response)
+                if is_new:
+                    self.agreement = self.agree(message)
+                    self._answer = self.bound(self.welcome(message, self.agreement), message).serialize()
+                self.deliver(self._answer)
         else:
             self.messages.append(message)
             if isinstance(message, Request) and message.method in ("BYE", "CANCEL"):
