@@ -119,7 +119,7 @@ class Terminal:
         self._registration = Registration(config, self._agent, self._link, contact, now)
 
     def _open(self, opened, address, port):
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Without SO_REUSEADDR: of two programs on one UDP port each would get some of the other's.
         opened.bind(_resolve(address, port))
         opened.setblocking(False)
         self._poll.register(opened, select.POLLIN)
@@ -142,9 +142,11 @@ class Terminal:
                 if rounds == _MAX_STARVED:
                     raise
             except OSError as error:
-                if self._registration or not self._wlan:
+                if self._registration:
                     raise
                 emit("error", reason="network: %s" % error)
+                if not self._wlan:
+                    raise
                 sleep_ms(_IDLE_MS)
 
     def _work(self):
@@ -218,7 +220,7 @@ class Terminal:
         command = words[0]
         phone = self._phone
         if command == "call" and len(words) == 2:
-            phone.dial(words[1], now)
+            self._dial(words[1], now)
         elif command == "answer":
             phone.answer(now)
         elif command == "reject":
@@ -243,7 +245,13 @@ class Terminal:
         elif self._phone.state != states.IDLE:
             self._phone.hang_up(now)
         elif self._config.speed_dial:
-            self._phone.dial(self._config.speed_dial, now)
+            self._dial(self._config.speed_dial, now)
+
+    def _dial(self, uri, now):
+        if self._link.is_open:
+            self._phone.dial(uri, now)
+        else:
+            emit("refused", command="call", reason="not registered")
 
     def _status(self):
         self._collect()
@@ -260,15 +268,21 @@ class Terminal:
 
 
 def run(path="wisp.json"):
-    """Load the configuration and run; a mistake in it is told as an event."""
+    """Load the configuration and run; returns whether it was good. A mistake in it is told as an event."""
     try:
         config = load(path)
     except ConfigError as error:
         emit("error", reason=str(error))
-        return
+        return False
     Terminal(config).run()
+    return True
 
 
 def main():
-    """The command line of the unix port: the configuration's path."""
-    run(sys.argv[1] if len(sys.argv) > 1 else "wisp.json")
+    """The command line of the unix port: the configuration's path. The exit status is 1 after an ``error``."""
+    try:
+        good = run(sys.argv[1] if len(sys.argv) > 1 else "wisp.json")
+    except OSError:
+        good = False  # it has been told
+    if not good:
+        sys.exit(1)

@@ -115,6 +115,14 @@ class LifeTest(Case):
         world = self.make(address="")
         with self.assertRaises(OSError):
             world.run()
+        self.assertEqual(world.printed.take()[-1], {"event": "error", "reason": "network: no network address"})
+
+    def test_call_before_it_is_registered(self):
+        world = self.world
+        world.serves = False
+        events = world.run((1000, "call bob"))
+        refused = [event for event in events if event["event"] == "refused"]
+        self.assertEqual(refused, [{"event": "refused", "command": "call", "reason": "not registered"}])
 
     def test_out_of_memory(self):
         """What was being worked on is dropped, and the terminal goes on."""
@@ -136,11 +144,13 @@ class LifeTest(Case):
     def test_main(self):
         asked = []
         real = app.run, list(app.sys.argv)
-        app.run = asked.append
+        app.run = lambda path: asked.append(path) or True
         try:
             for argv in (["terminal", "other.json"], ["terminal"]):
                 app.sys.argv[:] = argv
                 app.main()
+            app.run = lambda path: False
+            self.assertRaises(SystemExit, app.main)
         finally:
             app.run, app.sys.argv[:] = real
         self.assertEqual(asked, ["other.json", "wisp.json"])
@@ -436,7 +446,7 @@ class WifiTest(Case):
 
     def test_no_way_back_at_first(self):
         """Whatever fails when the sockets are opened again: it is told, and tried again until it works."""
-        for name in ("setsockopt", "bind", "connect", "setblocking"):
+        for name in ("bind", "connect", "setblocking"):
             for error in (OSError(errno.EIO), MemoryError("told")):
                 world = self.make()
 

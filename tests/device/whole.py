@@ -32,9 +32,6 @@ class FakeSocket:
         if self.world.broken.get(name):
             raise self.world.broken[name].pop()
 
-    def setsockopt(self, level, option, value):
-        self._try("setsockopt")
-
     def setblocking(self, on):
         self._try("setblocking")
         self.blocking = on
