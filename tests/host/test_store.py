@@ -11,7 +11,7 @@ import pytest
 from sip import run
 from sqlalchemy import create_engine, func, insert, inspect, select, text
 
-from neighbour.store.accounts import Accounts, add_account, list_accounts, remove_account
+from neighbour.store.accounts import AccountExistsError, Accounts, add_account, list_accounts, remove_account
 from neighbour.store.database import Store, StoreError, migrate, probe
 from neighbour.store.schema import accounts, metadata, secrets
 from sipwire.digest import MD5, SHA256, ha1
@@ -205,7 +205,7 @@ def test_accounts(tmp_path: Path) -> None:
         store = await opened(tmp_path)
         await add_account(store, "a.example", "alice", "pw", is_terminal=True)
         await add_account(store, "a.example", "old", "pw", is_terminal=False, md5=True, auth_user="4711")
-        with pytest.raises(StoreError):
+        with pytest.raises(AccountExistsError):
             await add_account(store, "a.example", "other", "pw", is_terminal=False, auth_user="4711")
         known = Accounts(store)
         await known.refresh()

@@ -81,7 +81,7 @@ class Town:
     def add_terminal(self, domain: str, user: str) -> Wisp:
         """A terminal, registered."""
         path = make_terminal(self._lab, domain, user, TERMINAL_HZ, _TONE_S)
-        terminal = Wisp(path, self._lab.micropython, self._lab.code)
+        terminal = Wisp(path, self._lab.micropython, self._lab.code, f"{self._lab.heap_kib}K")
         self._lab.processes.append(terminal)
         terminal.wait_for("registered", _START_S)
         return terminal
