@@ -41,10 +41,14 @@ def _sync_url(url: str) -> str:
 
 def _tune(connection: Any, _: Any) -> None:
     """SQLite for a server: readers beside the writer, and nothing lost by a power cut."""
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    try:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+    except Exception:
+        connection.close()  # nobody else does, as it is in no pool yet
+        raise
 
 
 def migrate(url: str) -> None:
@@ -65,10 +69,12 @@ def migrate(url: str) -> None:
         engine = create_engine(_sync_url(url))
         if url.startswith("sqlite"):
             event.listen(engine, "connect", _tune)
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-        engine.dispose()
+        try:
+            with engine.begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        finally:
+            engine.dispose()
     except _FAILURES as error:
         raise StoreError(_first_line(error)) from error
 
