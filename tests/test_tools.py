@@ -23,6 +23,8 @@ from rich.console import Console
 import peers
 from benchmarks import report
 from lab import demo, ladder, sound
+from lab.lab import Lab
+from lab.processes import Process
 
 
 def run(*command: str, status: int = 0, **environment: str) -> str:
@@ -168,6 +170,23 @@ def test_interrupted(tmp_path: Path, command: tuple[str, ...], number: int, stat
     assert (tool.returncode, errors) == (status, f"{command[0]}: interrupted\n")
     assert not users_of(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_in_a_start(tmp_path: Path) -> None:
+    """What is started then is stopped too."""
+
+    class Started(Process):
+        def __init__(self) -> None:
+            command = [sys.executable, "-c", "import signal; signal.pause()", str(tmp_path)]
+            super().__init__("sleeper", command, tmp_path / "log", tmp_path)
+            wait_until(lambda: users_of(tmp_path), "it runs")
+            signal.raise_signal(signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Lab(tmp_path) as lab:
+        lab.start(Started)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert not users_of(tmp_path)
 
 
 @pytest.mark.parametrize("tool", ["demo", "test", "bench"])

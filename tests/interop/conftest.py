@@ -81,8 +81,7 @@ class Town:
     def add_terminal(self, domain: str, user: str) -> Wisp:
         """A terminal, registered."""
         path = make_terminal(self._lab, domain, user, TERMINAL_HZ, _TONE_S)
-        terminal = Wisp(path, self._lab.micropython, self._lab.code, f"{self._lab.heap_kib}K")
-        self._lab.processes.append(terminal)
+        terminal = self._lab.start(Wisp, path, self._lab.micropython, self._lab.code, f"{self._lab.heap_kib}K")
         terminal.wait_for("registered", _START_S)
         return terminal
 
@@ -96,9 +95,7 @@ class Town:
             self._lab.folder / "ca" / "root.pem",
             self._tone,
         )
-        phone = kind(place, account, transport)
-        self._lab.processes.append(phone)
-        return phone
+        return self._lab.start(kind, place, account, transport)
 
 
 @pytest.fixture

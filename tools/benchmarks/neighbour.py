@@ -76,8 +76,7 @@ def _kamailio(lab: Lab) -> Iterator[_Proxy | None]:
     # -x fm: the debugging allocator, which is the default, costs several times the rest.
     command = [program, "-DD", "-E", "-x", "fm", "-m", "64", "-M", "8", "-Y", str(lab.folder)]
     command += ["-A", f"ADDRESS=udp:{address}:{_PORT}", "-f", str(_HERE / "kamailio.cfg")]
-    process = Process("kamailio", command, lab.folder / "kamailio.log", lab.folder)
-    lab.processes.append(process)
+    process = lab.start(Process, "kamailio", command, lab.folder / "kamailio.log", lab.folder)
     time.sleep(1)
     yield _Proxy("Kamailio", process, address)
 
@@ -152,8 +151,8 @@ def _bench(lab: Lab, proxy: _Proxy, calls: int, rate: int, repeats: int) -> tupl
     # A phone is reached where its REGISTER came from.
     answerer = _Sipp(lab.folder, callee)
     answerer.run("register", where, 1, 10, "-inf", one)
-    answering = Process("callee", answerer.command("callee", where), lab.folder / "callee.log", lab.folder)
-    lab.processes.append(answering)
+    command = answerer.command("callee", where)
+    answering = lab.start(Process, "callee", command, lab.folder / "callee.log", lab.folder)
     _wait_bound(callee)
     phone.run("caller", where, 100, 100)
     per_call = []

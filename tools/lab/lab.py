@@ -14,16 +14,20 @@ import shlex
 import shutil
 import socket
 import subprocess
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from find_micropython import bits_of
 from neighbour.cli import run_command
 
-from .processes import LabError, Neighbour, Process, Terminal
+from .processes import LabError, Neighbour, Process, Terminal, uninterrupted
 
 __all__ = ["Lab"]
+
+_P = ParamSpec("_P")
+_Process = TypeVar("_Process", bound=Process)
 
 _HEAP_KIB = 112  # what MicroPython leaves to a program on an ESP32 without PSRAM, with words of 32 bits
 _HEAP_LIMIT_KIB = 28
@@ -172,10 +176,16 @@ class Lab:
         path.write_text(json.dumps(values, indent=2))
         return path
 
+    def start(self, kind: Callable[_P, _Process], *arguments: _P.args, **settings: _P.kwargs) -> _Process:
+        """Start a process that ends with the lab, whatever interrupts."""
+        with uninterrupted():
+            process = kind(*arguments, **settings)
+            self.processes.append(process)
+        return process
+
     def start_neighbour(self, domain: str) -> Neighbour:
         """Start a domain's neighbour and wait until it serves."""
-        neighbour = Neighbour(self.folder / domain, domain)
-        self.processes.append(neighbour)
+        neighbour = self.start(Neighbour, self.folder / domain, domain)
         neighbour.wait_ready()
         return neighbour
 
@@ -199,9 +209,7 @@ class Lab:
 
     def start_terminal(self, configuration: Path, heap_kib: int | None = None) -> Terminal:
         """Start a terminal; its heap is `heap_kib` where nothing else is given."""
-        terminal = Terminal(configuration, self.micropython, self.code, f"{heap_kib or self.heap_kib}K")
-        self.processes.append(terminal)
-        return terminal
+        return self.start(Terminal, configuration, self.micropython, self.code, f"{heap_kib or self.heap_kib}K")
 
     def stop(self) -> None:
         """Stop everything that was started."""

@@ -15,12 +15,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["LabError", "Neighbour", "Process", "Terminal"]
+__all__ = ["LabError", "Neighbour", "Process", "Terminal", "uninterrupted"]
 
 _POLL_S = 0.01
 _STOP_S = 5.0
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> "Iterator[None]":
+    """Let Ctrl-C and SIGTERM wait until the end of the block.
+
+    A program that is started, but not yet known to who will stop it, would be left behind. The signals are not blocked
+    but put off: the program would inherit a mask. Only the main thread may use it.
+    """
+    caught: list[int] = []
+    before = {number: signal.signal(number, lambda number, _frame: caught.append(number)) for number in _INTERRUPTIONS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in caught:
+            signal.raise_signal(number)
 
 
 class LabError(Exception):
