@@ -1,6 +1,7 @@
 """Recordings to send through a call, and the comparison of what was sent with what was heard."""
 
 import math
+import os
 import shutil
 import struct
 import subprocess
@@ -47,11 +48,17 @@ def make_recording(path: Path, who: str, text: str, seconds: float) -> str:
     count = int(RATE_HZ * seconds)
     samples: list[int] = []
     if shutil.which("espeak-ng"):
-        with tempfile.NamedTemporaryFile(suffix=".wav") as spoken:
+        with tempfile.TemporaryDirectory() as folder:
+            spoken = Path(folder) / "spoken.wav"
             voice = "en-us" if who == "alice" else "en-gb"
-            done = subprocess.run(["espeak-ng", "-v", voice, "-w", spoken.name, text], capture_output=True)
+            done = subprocess.run(
+                ["espeak-ng", "-v", voice, "-w", str(spoken), text],
+                capture_output=True,
+                # It plays nothing, but PulseAudio's library, which it starts all the same, makes folders.
+                env={**os.environ, "PULSE_RUNTIME_PATH": folder},
+            )
             if done.returncode == 0:
-                samples = _resampled(Path(spoken.name))
+                samples = _resampled(spoken)
     source = "speech"
     if not any(samples):
         source = "a chord"
