@@ -84,16 +84,24 @@ ROWS = [
 
 @pytest.mark.parametrize("bits", [32, 64])
 def test_demo(tmp_path: Path, bits: int) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    said = run("demo", TMPDIR=str(tmp_path), HOME=str(home), MICROPYTHON=micropython(bits))
+    said = run("demo", TMPDIR=str(tmp_path), MICROPYTHON=micropython(bits))
     for step in ("REGISTER, plain", "INVITE, frame", "INVITE, TLS", "180 Ringing, TLS", "ACK, TLS", "BYE, frame"):
         assert step in said
     rows = re.findall(r"^(\S.+?) {2,}(.+?) {2,}(.+?) {2,}good *$", said, re.MULTILINE)
     assert [name for name, *_ in rows] == ROWS
     assert [rows[8][1], rows[8][2]] == ["250 of 250 frames"] * 2
     assert "every sample arrived" in said
-    assert list(tmp_path.rglob("*")) == [home], "the demo leaves nothing behind"
+    assert not list(tmp_path.iterdir()), "the demo leaves nothing behind"
+
+
+def test_recording_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody has used sound before, too."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    recording = tmp_path / "alice.wav"
+    sound.make_recording(recording, "alice", "Good morning.", 1)
+    assert list(tmp_path.rglob("*")) == [recording]
 
 
 def test_demo_keep(tmp_path: Path) -> None:
