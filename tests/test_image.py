@@ -183,7 +183,7 @@ def test_the_image(tmp_path: Path) -> None:
         timeout=60,
     )
     assert json.loads(done.stdout) == {"event": "error", "reason": "nowhere.json: can't be read"}, done.stderr
-    assert done.returncode == 1
+    assert done.returncode == 2
 
 
 def test_nothing_of_the_host_is_in_it() -> None:

@@ -30,7 +30,7 @@ _SOURCES = (_ROOT / "shared", _ROOT / "device")
 _ENTRY = "terminal.app"
 _KEPT = ("run", "main", "Terminal")  # what others import from the entry
 # Never linked: picked at run time, or native code for one architecture.
-_APART = ("sipwire.viper", "sipwire.plain", "terminal.board", "terminal.wlan")
+_APART = ("sipwire.viper", "sipwire.plain", "terminal.board", "terminal.settings", "terminal.wlan")
 # What stays apart, and what that imports.
 _FILES = (
     "sipwire",
@@ -42,6 +42,7 @@ _FILES = (
     "terminal.board.esp32",
     "terminal.wlan",
     "terminal.events",
+    "terminal.settings",
 )
 _NATIVE = "sipwire.viper"
 

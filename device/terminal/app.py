@@ -270,19 +270,22 @@ class Terminal:
 def run(path="wisp.json"):
     """Load the configuration and run; returns whether it was good. A mistake in it is told as an event."""
     try:
-        config = load(path)
+        terminal = Terminal(load(path))
     except ConfigError as error:
         emit("error", reason=str(error))
         return False
-    Terminal(config).run()
+    terminal.run()
     return True
 
 
 def main():
-    """The command line of the unix port: the configuration's path. The exit status is 1 after an ``error``."""
+    """The command line of the unix port: the configuration's path.
+
+    After an ``error`` the exit status is 2 for a mistake in the configuration, and 1 for anything else.
+    """
     try:
         good = run(sys.argv[1] if len(sys.argv) > 1 else "wisp.json")
     except OSError:
-        good = False  # it has been told
+        sys.exit(1)  # it has been told
     if not good:
-        sys.exit(1)
+        sys.exit(2)

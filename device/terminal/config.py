@@ -10,16 +10,13 @@ import json
 from sipwire.errors import ParseError
 from sipwire.uri import Uri
 
+from .settings import ConfigError, check
+
 __all__ = ["Config", "ConfigError", "load"]
 
 _HEX = "0123456789abcdef"
 
 
-class ConfigError(Exception):
-    """The configuration can't be used; the text names the key and what is wanted."""
-
-
-# Key: (type, default). A default of None means that the key is needed.
 _KEYS = {
     "user": (str, None),
     "domain": (str, None),
@@ -37,6 +34,7 @@ _KEYS = {
     "wifi": (dict, {}),
     "board": (dict, {}),
 }
+_WIFI = {"ssid": (str, None), "password": (str, "")}
 _CODECS = {"PCMU": 0, "PCMA": 8}
 
 
@@ -51,16 +49,10 @@ class Config:
     """
 
     def __init__(self, values):
-        for key, (kind, default) in _KEYS.items():
-            value = values.get(key, default)
-            if value is None:
-                raise ConfigError(key + ": missing")
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise ConfigError("%s: wrong type" % key)
+        for key, value in check(values, _KEYS).items():
             setattr(self, key, value)
-        for key in values:
-            if key not in _KEYS:
-                raise ConfigError(key + ": unknown")
+        if self.wifi:
+            self.wifi = check(self.wifi, _WIFI, "wifi.")
         if len(self.ha1) != 64 or self.ha1.strip(_HEX):
             raise ConfigError("ha1: 64 lower-case hex digits wanted")
         host, _, port = self.neighbour.rpartition(":")

@@ -40,13 +40,13 @@ class Wlan:
     def join(self):
         """Try to join once; returns our address as text, or None. An event tells what happened."""
         station = self._station
-        ssid = self._settings.get("ssid", "")
+        ssid = self._settings["ssid"]
         try:
             station.disconnect()
         except OSError:
             pass
         try:
-            station.connect(ssid, self._settings.get("password", ""))
+            station.connect(ssid, self._settings["password"])
         except OSError:
             pass  # "Wifi Internal Error": still busy with the attempt before; the next one is 20 s away
         waited = 0

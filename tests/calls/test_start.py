@@ -1,4 +1,4 @@
-"""What a terminal says that can't start: one event with the reason, exit status 1, and no traceback."""
+"""What a terminal says that can't start: one event with the reason, an exit status, and no traceback."""
 
 import json
 import socket
@@ -18,7 +18,7 @@ GOOD = {
 }
 
 
-def start(folder: Path, image: Path, text: str) -> dict[str, Any]:
+def start(folder: Path, image: Path, text: str, status: int) -> dict[str, Any]:
     (folder / "wisp.json").write_text(text)
     done = subprocess.run(
         [micropython(), "-X", "heapsize=224K", "-m", "terminal", "wisp.json"],
@@ -29,7 +29,7 @@ def start(folder: Path, image: Path, text: str) -> dict[str, Any]:
         stdin=subprocess.DEVNULL,
         timeout=60,
     )
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
     assert done.stderr == ""
     last = done.stdout.splitlines()[-1]
     assert last.startswith('{"event": "error", ')
@@ -39,20 +39,22 @@ def start(folder: Path, image: Path, text: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("changes", "reason", "status"),
     [
-        ({"neighbor": "x:1"}, "neighbor: unknown"),
-        ({"ha1": "secret"}, "ha1: 64 lower-case hex digits wanted"),
-        ({"board": {"address": "192.0.2.99"}}, "network: "),
-        ({"neighbour": "nosuch.invalid:5060"}, "network: "),
+        ({"neighbor": "x:1"}, "neighbor: unknown", 2),
+        ({"ha1": "secret"}, "ha1: 64 lower-case hex digits wanted", 2),
+        ({"board": {"adress": "127.13.7.1"}}, "board.adress: unknown", 2),
+        ({"wifi": {"ssid": 7}}, "wifi.ssid: wrong type", 2),
+        ({"board": {"address": "192.0.2.99"}}, "network: ", 1),
+        ({"neighbour": "nosuch.invalid:5060"}, "network: ", 1),
     ],
 )
-def test_mistakes(tmp_path: Path, image: Path, changes: dict[str, Any], reason: str) -> None:
-    assert start(tmp_path, image, json.dumps({**GOOD, **changes}))["reason"].startswith(reason)
+def test_mistakes(tmp_path: Path, image: Path, changes: dict[str, Any], reason: str, status: int) -> None:
+    assert start(tmp_path, image, json.dumps({**GOOD, **changes}), status)["reason"].startswith(reason)
 
 
 def test_no_json(tmp_path: Path, image: Path) -> None:
-    assert start(tmp_path, image, "user = alice")["reason"] == "wisp.json: no JSON"
+    assert start(tmp_path, image, "user = alice", 2)["reason"] == "wisp.json: no JSON"
 
 
 @pytest.mark.parametrize("port", [5060, 40000])
@@ -60,4 +62,4 @@ def test_a_port_in_use(tmp_path: Path, image: Path, port: int) -> None:
     """Two programs on one port would each get some of the other's datagrams."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.13.7.1", port))
-        assert "EADDRINUSE" in start(tmp_path, image, json.dumps(GOOD))["reason"]
+        assert "EADDRINUSE" in start(tmp_path, image, json.dumps(GOOD), 1)["reason"]

@@ -54,7 +54,7 @@ class LifeTest(Case):
         changes = {"sip_port": 5070, "rtp_port": 40010, "neighbour": "proxy.a.example:5062"}
         world = self.make(board={"led": 3}, wifi={"ssid": "x"}, **changes)
         world.run()
-        self.assertEqual((world.board_settings, world.board.settings), ({"led": 3}, {"ssid": "x"}))
+        self.assertEqual((world.board_settings, world.board.settings), ({"led": 3}, {"ssid": "x", "password": ""}))
         sip, rtp = world.sockets
         # Connected: whatever does not come from the neighbour stays out.
         self.assertEqual((sip.bound, sip.connected), (("192.0.2.7", 5070), ("proxy.a.example", 5062)))

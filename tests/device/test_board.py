@@ -4,6 +4,7 @@ import unittest
 
 from terminal import board
 from terminal.board import emulator
+from terminal.config import ConfigError
 
 SILENCE = bytes(320)
 
@@ -54,6 +55,15 @@ class FakeConsole:
         return got
 
 
+def refusal(make, **settings):
+    """What is said of a board's settings."""
+    try:
+        make(**settings)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
 class OpenTest(unittest.TestCase):
     def test_the_unix_port_is_emulated(self):
         made = board.open_board({"address": "127.0.0.9"})
@@ -91,6 +101,14 @@ class EmulatorTest(unittest.TestCase):
         self.assertEqual(self.make(address="127.0.0.3").address(), "127.0.0.3")
         self.assertIsNone(self.make().wlan({"ssid": "x"}))
         self.assertIsNone(self.make().show("ringing"))
+
+    def test_mistakes(self):
+        for settings, words in (
+            ({"speeker": "out.wav"}, "board.speeker: unknown"),
+            ({"address": 7}, "board.address: wrong type"),
+            ({"microphone": True}, "board.microphone: wrong type"),
+        ):
+            self.assertEqual(refusal(self.make, **settings), words)
 
     def test_lines(self):
         made = self.make()
@@ -178,6 +196,8 @@ class FakePin:
     made = {}
 
     def __init__(self, number, mode=None, pull=None):
+        if number > 48:
+            raise ValueError("invalid pin")
         self.number, self.mode, self.pull = number, mode, pull
         self.level = 1
         FakePin.made[number] = self
@@ -321,11 +341,34 @@ class Esp32Test(unittest.TestCase):
         self.make()
         self.assertEqual((FakePin.made[0].mode, FakePin.made[0].pull), ("in", "up"))
         self.assertEqual(FakePin.made[2].mode, "out")
+        for number in (32, 25, 33, 26, 27, 22):
+            self.assertIsNone(FakePin.made[number].mode)  # its unit sets it up
         FakePin.made = {}
-        made = self.make(button=-1, led=-1)
-        self.assertEqual(FakePin.made, {})
+        made = self.make(button=-1, led=-1, mic_sd=-1, speaker_sd=-1)
+        self.assertEqual(sorted(FakePin.made), [25, 26, 27, 32])
         made.show("ringing")
         self.assertEqual(made.commands(), [])
+
+    def test_mistakes(self):
+        for settings, words in (
+            ({"lamp": 2}, "board.lamp: unknown"),
+            ({"led": "2"}, "board.led: wrong type"),
+            ({"led": 99}, "board.led: 99: invalid pin"),
+            ({"mic_sd": 99}, "board.mic_sd: 99: invalid pin"),
+            ({"mic_shift": 16}, "board.mic_shift: -15 to 15 wanted"),
+            ({"mic_shift": -16}, "board.mic_shift: -15 to 15 wanted"),
+        ):
+            self.assertEqual(refusal(self.make, **settings), words)
+
+    def test_neither_microphone_nor_speaker(self):
+        audio = self.make(mic_sck=-1, speaker_ws=-1).audio
+        audio.start()
+        self.assertEqual(FakeI2S.made, [])
+        self.pcm[:] = b"\x55" * 320
+        audio.write(self.pcm)
+        audio.read(self.pcm)
+        self.assertEqual(bytes(self.pcm), SILENCE)
+        audio.stop()
 
     def test_lines(self):
         made = self.make()

@@ -35,7 +35,7 @@ VALUES = {
         [[], ["pcmu"], ["PCMU", "G729"], "PCMU", None, [0], [["PCMU"]], [None], [{}]],
     ),
     "speed_dial": (["", "bob"], [7, None]),
-    "wifi": ([{}, {"ssid": "x"}], ["x", None, []]),
+    "wifi": ([{}, {"ssid": "x"}, {"ssid": "x", "password": "y"}], ["x", None, [], {"password": "y"}, {"ssid": 7}]),
     "board": ([{}, {"led": 2}], ["x", None, []]),
 }
 
@@ -63,7 +63,7 @@ class ConfigTest(unittest.TestCase):
         config = Config(settings(auth_user="al", codecs=["PCMA", "PCMU"], wifi={"ssid": "x"}, sip_port=5070))
         self.assertEqual(config.auth_user, b"al")
         self.assertEqual(config.payload_types, [8, 0])
-        self.assertEqual(config.wifi, {"ssid": "x"})
+        self.assertEqual(config.wifi, {"ssid": "x", "password": ""})
         self.assertEqual(config.sip_port, 5070)
 
     def test_values(self):
@@ -74,6 +74,15 @@ class ConfigTest(unittest.TestCase):
             for value in bad:
                 with self.subTest(key, value):
                     self.assertRefused(settings(**{key: value}), key)
+
+    def test_inside(self):
+        """A mistake in an object is told with the name of that."""
+        for wifi, words in (
+            ({"ssid": "x", "pasword": "y"}, "wifi.pasword: unknown"),
+            ({"password": "y"}, "wifi.ssid: missing"),
+            ({"ssid": "x", "password": 12345678}, "wifi.password: wrong type"),
+        ):
+            self.assertRefused(settings(wifi=wifi), words)
 
     def test_all_keys_are_tried(self):
         self.assertEqual(sorted(VALUES), sorted(module._KEYS))

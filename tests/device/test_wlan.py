@@ -110,7 +110,7 @@ class WlanTest(unittest.TestCase):
         self.assertEqual(self.time.ms, 300)
 
     def test_open_network(self):
-        wlan = Wlan(self.network, {"ssid": "open"})
+        wlan = Wlan(self.network, {"ssid": "open", "password": ""})
         wlan.join()
         self.assertEqual(self.network.stations[1].log[-1], ("connect", "open", ""))
 

@@ -21,6 +21,9 @@ def open_board(settings):
 
     Args:
         settings: the configuration's "board" object.
+
+    Raises:
+        terminal.settings.ConfigError: the board has no such setting.
     """
     try:
         from machine import I2S  # noqa: F401  the unix port has a machine module, but no I2S

@@ -1,19 +1,19 @@
 """An emulated board on MicroPython's unix port: WAV in, WAV out, commands on standard input.
 
-Settings: ``{"address": "127.0.0.2", "microphone": "in.wav", "speaker": "out.wav"}``; all but the address may be left
-    out.
+Settings: ``{"address": "127.0.0.2", "microphone": "in.wav", "speaker": "out.wav"}``; each may be left out.
 """
 
 import select
 import sys
 
 from ..events import text
+from ..settings import check
 
 __all__ = ["Board"]
 
-_FRAME_BYTES = 320
 _WAV_HEADER_BYTES = 44
 _MAX_LINE = 512
+_SETTINGS = {"address": (str, "127.0.0.1"), "microphone": (str, ""), "speaker": (str, "")}
 
 
 class _WavAudio:
@@ -68,8 +68,9 @@ class Board:
     """See `terminal.board`."""
 
     def __init__(self, settings):
-        self._address = settings.get("address", "127.0.0.1")
-        self.audio = _WavAudio(settings.get("microphone"), settings.get("speaker"))
+        settings = check(settings, _SETTINGS, "board.")
+        self._address = settings["address"]
+        self.audio = _WavAudio(settings["microphone"], settings["speaker"])
         self._poll = select.poll()
         self._poll.register(sys.stdin, select.POLLIN)
         self._line = b""

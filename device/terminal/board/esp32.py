@@ -17,68 +17,65 @@ import machine
 import network
 
 from ..events import text
+from ..settings import ConfigError, check
 from ..wlan import Wlan
 
 __all__ = ["Board"]
 
-_PINS = {
-    "mic_sck": 32,
-    "mic_ws": 25,
-    "mic_sd": 33,
-    "speaker_sck": 26,
-    "speaker_ws": 27,
-    "speaker_sd": 22,
-    "button": 0,
-    "led": 2,
+_SETTINGS = {
+    "mic_sck": (int, 32),
+    "mic_ws": (int, 25),
+    "mic_sd": (int, 33),
+    "mic_shift": (int, 0),
+    "speaker_sck": (int, 26),
+    "speaker_ws": (int, 27),
+    "speaker_sd": (int, 22),
+    "button": (int, 0),
+    "led": (int, 2),
 }
+_MAX_SHIFT = 15
 _BUFFER_BYTES = 4000  # of DMA per direction: 250 ms
 _DEBOUNCE_MS = 50
 _MAX_LINE = 512
 
 
 class _I2sAudio:
-    """Microphone and speaker. Neither blocks: polling puts a machine.I2S into its non-blocking mode."""
+    """Microphone and speaker. Neither blocks: polling puts a machine.I2S into its non-blocking mode.
 
-    def __init__(self, pins, shift):
-        self._pins = pins
+    Args:
+        microphone: the pins of its clock, word select and data; None for no microphone.
+        speaker: likewise.
+        shift: how many bits the microphone's samples are shifted left; to the right where it is negative.
+    """
+
+    def __init__(self, microphone, speaker, shift):
+        self._microphone = microphone
+        self._speaker = speaker
         self._shift = shift
         self._in = None
         self._out = None
         self._poll = select.poll()
 
     def start(self):
-        pins = self._pins
-        common = {"bits": 16, "format": machine.I2S.MONO, "rate": 8000, "ibuf": _BUFFER_BYTES}
-        self._in = machine.I2S(
-            0,
-            sck=machine.Pin(pins["mic_sck"]),
-            ws=machine.Pin(pins["mic_ws"]),
-            sd=machine.Pin(pins["mic_sd"]),
-            mode=machine.I2S.RX,
-            **common,
-        )
-        self._out = machine.I2S(
-            1,
-            sck=machine.Pin(pins["speaker_sck"]),
-            ws=machine.Pin(pins["speaker_ws"]),
-            sd=machine.Pin(pins["speaker_sd"]),
-            mode=machine.I2S.TX,
-            **common,
-        )
-        self._poll.register(self._in, select.POLLIN)
-        self._poll.register(self._out, select.POLLOUT)
+        if self._microphone:
+            self._in = _unit(0, self._microphone, machine.I2S.RX)
+            self._poll.register(self._in, select.POLLIN)
+        if self._speaker:
+            self._out = _unit(1, self._speaker, machine.I2S.TX)
+            self._poll.register(self._out, select.POLLOUT)
         self._poll.poll(0)
 
     def read(self, pcm):
-        size = self._in.readinto(pcm) or 0
+        size = self._in.readinto(pcm) or 0 if self._in else 0
         if self._shift and size:
             machine.I2S.shift(buf=pcm, bits=16, shift=self._shift)
         for i in range(size, len(pcm)):
             pcm[i] = 0
 
     def write(self, pcm):
-        # What the DMA buffer has no room for is left out: two clocks are never the same.
-        self._out.write(pcm)
+        if self._out:
+            # What the DMA buffer has no room for is left out: two clocks are never the same.
+            self._out.write(pcm)
 
     def stop(self):
         for unit in (self._in, self._out):
@@ -88,14 +85,42 @@ class _I2sAudio:
         self._in = self._out = None
 
 
+def _unit(number, pins, mode):
+    """An I2S unit."""
+    sck, ws, sd = pins
+    return machine.I2S(
+        number, sck=sck, ws=ws, sd=sd, mode=mode, bits=16, format=machine.I2S.MONO, rate=8000, ibuf=_BUFFER_BYTES
+    )
+
+
+def _pin(settings, name, *mode):
+    """A pin, set up where a mode is given; None where there is none."""
+    number = settings[name]
+    if number < 0:
+        return None
+    try:
+        return machine.Pin(number, *mode)
+    except ValueError as error:
+        raise ConfigError("board.%s: %d: %s" % (name, number, error))
+
+
+def _audio_pins(settings, unit):
+    """The three pins of a unit; None where one of them is none."""
+    pins = [_pin(settings, unit + name) for name in ("_sck", "_ws", "_sd")]
+    return None if None in pins else pins
+
+
 class Board:
     """See `terminal.board`."""
 
     def __init__(self, settings):
-        pins = {name: settings.get(name, number) for name, number in _PINS.items()}
-        self.audio = _I2sAudio(pins, settings.get("mic_shift", 0))
-        self._button = machine.Pin(pins["button"], machine.Pin.IN, machine.Pin.PULL_UP) if pins["button"] >= 0 else None
-        self._led = machine.Pin(pins["led"], machine.Pin.OUT) if pins["led"] >= 0 else None
+        settings = check(settings, _SETTINGS, "board.")
+        shift = settings["mic_shift"]
+        if not -_MAX_SHIFT <= shift <= _MAX_SHIFT:
+            raise ConfigError("board.mic_shift: -%d to %d wanted" % (_MAX_SHIFT, _MAX_SHIFT))
+        self.audio = _I2sAudio(_audio_pins(settings, "mic"), _audio_pins(settings, "speaker"), shift)
+        self._button = _pin(settings, "button", machine.Pin.IN, machine.Pin.PULL_UP)
+        self._led = _pin(settings, "led", machine.Pin.OUT)
         self._pressed_at = None
         self._poll = select.poll()
         self._poll.register(sys.stdin, select.POLLIN)

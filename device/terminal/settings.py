@@ -1,0 +1,32 @@
+"""Reading a JSON object of settings: the configuration, and what a board wants of it."""
+
+__all__ = ["ConfigError", "check"]
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the text names the key and what is wanted."""
+
+
+def check(values, keys, where=""):
+    """The values of a JSON object, with the defaults of those that are left out.
+
+    Args:
+        values: the object.
+        keys: {key: (type, default)}; a default of None means that the key is needed.
+        where: what to put before a key's name in an error.
+
+    Raises:
+        ConfigError: a key is missing or unknown, or its value is of a wrong type.
+    """
+    checked = {}
+    for key, (kind, default) in keys.items():
+        value = values.get(key, default)
+        if value is None:
+            raise ConfigError("%s%s: missing" % (where, key))
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError("%s%s: wrong type" % (where, key))
+        checked[key] = value
+    for key in values:
+        if key not in keys:
+            raise ConfigError("%s%s: unknown" % (where, key))
+    return checked
