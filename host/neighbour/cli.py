@@ -54,6 +54,7 @@ ConfigPath = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration, or the folder it is in.", show_default=True)
 ]
 _HERE = Path(_CONFIG_NAME)
+_COLLECT_AFTER = (5_000, 5, 500)  # objects, collections of the young, collections of the older ones
 
 
 def _fail(*lines: str, status: int = _MISTAKE) -> typer.Exit:
@@ -403,9 +404,11 @@ async def _serve(config: Config) -> bool:
     except StartError as error:
         _err.print(str(error), markup=False)
         return False
-    # What was made until now stays: the collector need not look at it again and again.
+    # What was made until now stays: the collector need not look at it again and again. And a full collection goes over
+    # every transaction, all of which references alone take care of: it is for what nobody thought of, and seldom.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
     await stopping.wait()
     await neighbour.stop()
     return True

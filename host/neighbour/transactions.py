@@ -226,6 +226,9 @@ class Client(_Shell):
         for event in self.machine.take_events():
             if isinstance(event, Response | str):
                 self._callback(self, event)
+        if self.machine.state == TERMINATED:
+            # Who waited knows us: without this, only a full garbage collection would find what is left of a call.
+            self._callback = _ignore
 
 
 def _ignore(client: Client, event: "Response | str") -> None:
