@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,24 +182,51 @@ def test_interrupted(tmp_path: Path, command: tuple[str, ...], number: int, stat
     assert not list(tmp_path.iterdir())
 
 
+SLEEP = [sys.executable, "-c", "import signal; signal.pause()"]
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """A block that SIGINT ends, as it ends a program, and that leaves the handler as it was."""
+    # A shell without job control lets what runs in the background ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_interrupted_in_a_start(tmp_path: Path) -> None:
     """What is started then is stopped too."""
 
     class Started(Process):
         def __init__(self) -> None:
-            command = [sys.executable, "-c", "import signal; signal.pause()", str(tmp_path)]
-            super().__init__("sleeper", command, tmp_path / "log", tmp_path)
+            super().__init__("sleeper", [*SLEEP, str(tmp_path)], tmp_path / "log", tmp_path)
             wait_until(lambda: users_of(tmp_path), "it runs")
             signal.raise_signal(signal.SIGINT)
 
-    # A shell without job control lets what runs in the background ignore it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt), Lab(tmp_path) as lab:
-            lab.start(Started)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with interruptible(), Lab(tmp_path) as lab:
+        lab.start(Started)
+    assert not users_of(tmp_path)
+
+
+def test_interrupted_in_a_stop(tmp_path: Path) -> None:
+    """Everything else is stopped all the same."""
+
+    class Stopped(Process):
+        def __init__(self, name: str) -> None:
+            super().__init__(name, [*SLEEP, str(tmp_path)], tmp_path / name, tmp_path)
+
+        def stop(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+            super().stop()
+
+    with interruptible(), Lab(tmp_path) as lab:
+        for name in ("one", "two"):
+            lab.start(Stopped, name)
+        wait_until(lambda: len(users_of(tmp_path)) == 2, "both run")
     assert not users_of(tmp_path)
 
 

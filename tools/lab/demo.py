@@ -23,7 +23,7 @@ from find_micropython import find
 from image import LinkError, build
 from lab import ladder, sound
 from lab.lab import Lab
-from lab.processes import LabError, Neighbour, Terminal
+from lab.processes import LabError, Neighbour, Terminal, uninterrupted
 
 __all__ = ["Row", "judge", "main", "run"]
 
@@ -208,13 +208,19 @@ def _keep(console: Console, lab: Lab, alice: Terminal, bob: Terminal) -> None:
         console.print(f"{one.speaker}", markup=False)
 
 
+def _delete(folder: Path) -> None:
+    """Delete a folder, whatever interrupts."""
+    with uninterrupted():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def run(options: argparse.Namespace, console: Console) -> int:
     """Run the demo; returns its exit status."""
     progress = _Progress(console)
     micropython = find()
     with contextlib.ExitStack() as undo:
         folder = Path(tempfile.mkdtemp(prefix="wisp-lab-"))
-        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        undo.callback(_delete, folder)
         lab = Lab(folder, micropython, str(folder / "image"))
         undo.callback(lab.stop)
         with progress.step("building the terminals' image"):

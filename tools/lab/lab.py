@@ -11,7 +11,6 @@ import json
 import os
 import random
 import shlex
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable
@@ -212,15 +211,11 @@ class Lab:
         return self.start(Terminal, configuration, self.micropython, self.code, f"{heap_kib or self.heap_kib}K")
 
     def stop(self) -> None:
-        """Stop everything that was started."""
-        for process in reversed(self.processes):
-            process.stop()
-        self.processes.clear()
-
-    def remove(self) -> None:
-        """Stop everything and delete the folder."""
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Stop everything that was started, whatever interrupts."""
+        with uninterrupted():
+            for process in reversed(self.processes):
+                process.stop()
+            self.processes.clear()
 
     def __enter__(self) -> "Lab":
         return self
