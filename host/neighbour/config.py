@@ -152,6 +152,8 @@ class ProxyConfig(_Table):
     """How requests are forwarded."""
 
     timer_c_s: int = Field(default=180, ge=1, le=3600)
+    ring_s: float = Field(default=20.0, ge=1, le=3600)
+    next_server_s: float = Field(default=5.0, gt=0, le=32)
     trunk_timeout_s: float = Field(default=5.0, gt=0, le=30)
     idle_s: int = Field(default=900, ge=5)
 

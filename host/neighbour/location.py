@@ -50,6 +50,8 @@ class Binding:
         source: ``address:port`` it was registered from.
         spi: of the hop agreement, for ``hop``.
         user_agent: what the phone says it is.
+        instance: what tells the phone from others (RFC 5626), "" where it says nothing.
+        path: the edge proxies before it (RFC 3327), nearest to us first.
         flow: the living way back to it, None after a restart until it is found again.
     """
 
@@ -64,6 +66,8 @@ class Binding:
     spi: int | None = None
     user_agent: str = ""
     flow: "Flow | None" = None
+    instance: str = ""
+    path: tuple[bytes, ...] = ()
     uri: Uri = field(init=False)
 
     def __post_init__(self) -> None:

@@ -2,8 +2,10 @@
 
 handle_request -> ours to answer?  -> registrar, or OPTIONS
                -> valid? a loop?   -> gate: who sends it?
-               -> where to?        -> bindings | the flow of a dialog | a trunk
+               -> where to?        -> Targets: bindings | the flow of a dialog | the servers of a domain
                -> Fork             -> client transactions
+
+Everything is decided at once, but for what has to wait: the store, DNS, a connection to be made.
 """
 
 import asyncio
@@ -15,29 +17,33 @@ import structlog
 from sipwire.editing import remove, tokens
 from sipwire.errors import ParseError
 from sipwire.headers import Address, Via
-from sipwire.message import Request
+from sipwire.message import Request, Response
 from sipwire.uri import Uri
 
-from .fork import NEVER_FORWARDED, Branch, Fork
-from .gate import DIALOG, PHONE, Gate, Sender, user_of
+from .eager import Eager
+from .fork import MAX_BREADTH, NEVER_FORWARDED, Fork, Surroundings, Way, copy_of
+from .gate import PHONE, Gate, Sender, user_of
 from .refusal import RefusedError
+from .resolver import ResolveError
 from .store.database import StoreError
+from .targets import Groups, Targets
 from .transactions import new_branch
-from .transport.flow import Flow, FlowClosedError
+from .transport.flow import FlowClosedError
 from .transport.trunk import TrunkError, Trunks
-from .transport.udp import UdpFlow, flow_named
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Mapping
 
     from .config import Config
     from .hop import Hops
-    from .location import Binding, Location
+    from .location import Location
     from .metrics import Metrics
     from .registrar import Registrar
+    from .resolver import Resolver
     from .routes import Routes
     from .store.accounts import Accounts
     from .transactions import Server, Transactions
+    from .transport.flow import Flow
     from .transport.udp import UdpTransport
 
 __all__ = ["Proxy"]
@@ -45,7 +51,7 @@ __all__ = ["Proxy"]
 _log = structlog.get_logger("proxy")
 _MAX_FORWARDS = 70
 _CHALLENGES = (401, 407, 494)
-_DIALOG_METHODS = {"INVITE", "SUBSCRIBE", "REFER"}
+_CANCEL_AFTER_S = 1.0  # how long after a 2xx a CANCEL still finds its INVITE, and does nothing
 _OPTIONS_SUPPORTED = {b"sec-agree"}
 _ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER"
 _METHODS = frozenset(
@@ -79,7 +85,8 @@ class Proxy:
         accounts: who is who.
         hops: flows to terminals.
         routes: our place in route sets.
-        trunks: connections to other domains.
+        resolver: finds the servers of other domains.
+        trunks: connections to them.
         connections: all that are open, by token.
         metrics: counts.
     """
@@ -94,6 +101,7 @@ class Proxy:
         accounts: "Accounts",
         hops: "Hops",
         routes: "Routes",
+        resolver: "Resolver",
         trunks: Trunks,
         connections: "Mapping[bytes, Flow]",
         metrics: "Metrics",
@@ -103,42 +111,33 @@ class Proxy:
         self._transactions = transactions
         self._gate = gate
         self._registrar = registrar
-        self._location = location
         self._accounts = accounts
-        self._hops = hops
         self._routes = routes
+        self._resolver = resolver
         self._trunks = trunks
-        self._connections = connections
         self._metrics = metrics
+        self._work = Eager()
         self._forks: dict[bytes, Fork] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._udp: list[UdpTransport] = []
+        self._targets = Targets(config.domain, location, accounts, hops, routes.is_ours, connections, self._warning)
+        self._around = Surroundings(
+            config.proxy, transactions, routes, resolver, trunks, self._warning, self._work.run, self._retarget
+        )
 
     def add_udp(self, transport: "UdpTransport") -> None:
         """A UDP socket, by which phones can be reached again after a restart."""
-        self._udp.append(transport)
+        self._targets.add_udp(transport)
 
     async def close(self) -> None:
         """Stop working on requests."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._work.close()
 
     # What transactions call.
 
     def handle_request(self, server: "Server") -> None:
         """A new request."""
         if server.request.method != "REGISTER":
-            fork = Fork(
-                server,
-                self._transactions,
-                self._warning,
-                self._config.proxy.timer_c_s,
-                self._finished,
-                self._trunks.works,
-            )
-            self._forks[server.key] = fork
-        self._spawn(self._answer(server))
+            self._forks[server.key] = Fork(server, self._around, self._finished)
+        self._work.run(self._answer(server))
 
     def handle_cancel(self, invite: "Server") -> None:
         """An INVITE was cancelled."""
@@ -146,27 +145,23 @@ class Proxy:
         if fork is not None:
             fork.cancel()
 
-    def handle_ack(self, request: Request, flow: Flow) -> None:
+    def handle_ack(self, request: Request, flow: "Flow") -> None:
         """An ACK to a 2xx: it goes where its dialog goes, or nowhere."""
-        self._spawn(self._forward_ack(request, flow))
-
-    def _spawn(self, work: "Coroutine[None, None, None]") -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._work.run(self._forward_ack(request, flow))
 
     def _finished(self, fork: Fork, status: int) -> None:
-        method = fork.server.request.method
-        self._metrics.requests.labels(method if method in _METHODS else "other", str(status)).inc()
+        self._count(fork.server.request.method, status)
         if not fork.is_invite or status >= 300:
             self._forks.pop(fork.server.key, None)
         else:
-            # A CANCEL that comes after the 2xx finds it and does nothing.
-            asyncio.get_running_loop().call_later(1, self._forks.pop, fork.server.key, None)
+            asyncio.get_running_loop().call_later(_CANCEL_AFTER_S, self._forks.pop, fork.server.key, None)
 
-    def _warning(self, reason: str) -> bytes:
+    def _count(self, method: str, status: int) -> None:
+        self._metrics.requests.labels(method if method in _METHODS else "other", str(status or "none")).inc()
+
+    def _warning(self, reason: str, code: int = 399) -> bytes:
         text = reason.replace("\\", "").replace('"', "'")
-        return f'399 {self._domain} "{text}"'.encode()
+        return f'{code} {self._domain} "{text}"'.encode()
 
     async def _answer(self, server: "Server") -> None:
         """Answer a request, or see to it that somebody else does; nothing that goes wrong here reaches another."""
@@ -213,9 +208,9 @@ class Proxy:
     # Forwarding.
 
     async def _proxy(self, server: "Server", fork: Fork) -> None:
-        request = _copy(server.request)
-        self._check(request)
-        loop_hash = self._loop_hash(request)
+        request = copy_of(server.request)
+        self._check(request, server.flow)
+        loop_hash = _loop_hash(request)
         self._check_loop(request, loop_hash)
         known, token = self._routes.take(request)
         in_dialog = known and bool(request.to.tag)
@@ -230,33 +225,31 @@ class Proxy:
             self._answer_ourselves(server)
             self._forks.pop(server.key, None)
             return
+        breadth = request.uint("max-breadth", 0xFFFFFFFF)
         self._prepare(request)
-        await self._send(fork, request, uri, sender, token, loop_hash)
+        if fork.cancelled:
+            raise RefusedError(487, "Request Terminated")
+        fork.tried.add(request.uri)
+        groups = self._find(request, sender, token)
+        fork.begin(groups, MAX_BREADTH if breadth is None else min(breadth, MAX_BREADTH), loop_hash)
 
-    def _check(self, request: Request) -> None:
+    def _check(self, request: Request, flow: "Flow") -> None:
         """RFC 3261 section 16.3."""
         if request.uint("max-forwards", 255) == 0:
             raise RefusedError(483, "Too Many Hops")
         unknown = [name for name in tokens(request, "proxy-require") if name not in _OPTIONS_SUPPORTED]
         if unknown:
             raise RefusedError(420, "Bad Extension", ("Unsupported", b", ".join(unknown)))
-
-    @staticmethod
-    def _loop_hash(request: Request) -> bytes:
-        """What decides where a request goes (section 16.6 step 8): the same again means that it runs in a circle."""
-        parts = [
-            request.uri,
-            request.from_.tag,
-            request.to.tag,
-            request.call_id,
-            b"%d" % request.cseq.number,
-            *request.get_all("route"),
-            *request.get_all("proxy-require"),
-        ]
-        return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12].encode()
+        if request.uri[:5].lower() == b"sips:" and flow.protection == "none":
+            # RFC 5630 section 3.1: a SIPS URI is followed over TLS on every hop, ours included.
+            text = f"a sips URI wants TLS on every hop, and this came by {flow.transport}"
+            raise RefusedError(403, "Forbidden", ("Warning", self._warning(text)))
 
     def _check_loop(self, request: Request, loop_hash: bytes) -> None:
+        """RFC 5393 section 4.2: the same branch hash in a Via of ours means that nothing has changed since."""
         for value in request.values("via"):
+            if loop_hash not in value:
+                continue
             via = Via.parse(value)
             if self._routes.is_our_via(via.sent_by) and via.branch.endswith(b"." + loop_hash):
                 raise RefusedError(482, "Loop Detected")
@@ -271,188 +264,114 @@ class Proxy:
         """What changes whoever gets it."""
         limit = request.uint("max-forwards", 255)
         request.set("Max-Forwards", b"%d" % (_MAX_FORWARDS if limit is None else limit - 1))
-        for key in NEVER_FORWARDED:
-            remove(request, key)
-        for key in ("require", "proxy-require"):
-            if b"sec-agree" in tokens(request, key):
-                # It was for us (RFC 3329 section 2.3.1).
-                rest = [name for name in tokens(request, key) if name != b"sec-agree"]
-                remove(request, key)
-                if rest:
-                    request.add(key.title(), b", ".join(rest))
         mine = b'realm="' + self._domain.encode() + b'"'
-        request.fields = [f for f in request.fields if f[0] != "proxy-authorization" or mine not in f[1]]
+        for_us = any(
+            key in NEVER_FORWARDED
+            or (key == "proxy-authorization" and mine in line)
+            or (key in ("require", "proxy-require") and b"sec-agree" in line.lower())
+            for key, line in request.fields
+        )
+        if for_us:
+            request.compact()
+            request.fields = [
+                field
+                for field in request.fields
+                if field[0] not in NEVER_FORWARDED and (field[0] != "proxy-authorization" or mine not in field[1])
+            ]
+            for key in ("require", "proxy-require"):
+                if b"sec-agree" in tokens(request, key):
+                    # It was for us (RFC 3329 section 2.3.1).
+                    rest = [name for name in tokens(request, key) if name != b"sec-agree"]
+                    remove(request, key)
+                    if rest:
+                        request.add(key.title(), b", ".join(rest))
 
-    async def _send(
-        self, fork: Fork, request: Request, uri: Uri, sender: Sender, token: bytes, loop_hash: bytes
-    ) -> None:
-        """Find out where it goes (section 16.5), and send it there."""
-        if fork.cancelled:
-            raise RefusedError(487, "Request Terminated")
-        route = request.get("route")
-        if route is not None:
-            next_hop = Address.parse(request.values("route")[0]).parsed_uri()
-            await self._to_domain(fork, request, next_hop, sender, loop_hash)
-        elif self._routes.is_ours(uri):
-            if sender.kind == DIALOG and user_of(uri) != self._our_user(request.to):
-                raise RefusedError(481, "Call/Transaction Does Not Exist")
-            self._to_user(fork, request, uri, loop_hash)
-        elif (flow := self._flow_in_dialog(request, token)) is not None:
-            if uri.scheme == b"sips" and flow.protection == "none":
-                raise self._no_protected_way()
-            branch = Branch(request)
-            fork.branches.append(branch)
-            self._start(fork, branch, flow, loop_hash)
-        elif token:
+    def _find(self, request: Request, sender: Sender, token: bytes) -> Groups:
+        """Find out where it goes (section 16.5).
+
+        Raises:
+            RefusedError: nowhere.
+        """
+        targets = self._targets
+        user = targets.user_here(request, sender)
+        if user is not None:
+            return targets.of_user(request, user)
+        flow = targets.in_dialog(request, token)
+        if flow is not None:
+            return [[[Way(request, flow)]]]
+        if token and request.get("route") is None:
             # As RFC 5626 section 5.3.1 has it: nobody but that flow leads to the phone.
             raise RefusedError(430, "Flow Failed", ("Warning", self._warning("its connection is gone")))
-        else:
-            await self._to_domain(fork, request, uri, sender, loop_hash)
+        return targets.elsewhere(request, sender)
 
-    def _our_user(self, address: Address) -> str | None:
-        """The user of our domain that an address is of."""
-        return user_of(address.parsed_uri()) if _is_of(address, self._domain) else None
+    def _retarget(self, fork: Fork, response: Response) -> "tuple[Groups, bool]":
+        """Follow a redirection to other users of ours (section 16.7 step 4); whoever is elsewhere is for the caller.
 
-    def _no_protected_way(self) -> RefusedError:
-        # Whoever calls a SIPS URI wants every hop protected (RFC 3261 section 26.2.2).
-        return RefusedError(480, "Temporarily Unavailable", ("Warning", self._warning("no protected way to the user")))
-
-    def _flow_in_dialog(self, request: Request, token: bytes) -> Flow | None:
-        """The way to one side of a dialog: that of its Contact where it is registered, else the one it came by."""
-        binding = self._binding_in_dialog(request)
-        flow = None if binding is None else self._flow_of(binding)
-        return flow or self._connections.get(token) or flow_named(token, self._udp)
-
-    def _binding_in_dialog(self, request: Request) -> "Binding | None":
-        """The binding that the Contact of a dialog was registered with, if it was."""
-        user = self._our_user(request.to)
-        if not request.to.tag or user is None:
-            return None
-        binding = self._location.by_contact(request.uri, user)
-        return binding if binding is not None and binding.user == user else None
-
-    def _to_user(self, fork: Fork, request: Request, uri: Uri, loop_hash: bytes) -> None:
-        user = user_of(uri)
-        bindings = [] if user is None else self._location.of(user)
-        if not bindings:
+        Returns:
+            The groups for them, and whether something is left for the caller.
+        """
+        groups: Groups = []
+        left = []
+        if fork.server.request.to.tag:
+            return [], True
+        for contact, uri in _redirections(response):
+            user = user_of(uri) if self._routes.is_ours(uri) else None
             if user is None or self._accounts.by_user(user) is None:
-                raise RefusedError(404, "Not Found")
-            raise RefusedError(480, "Temporarily Unavailable")
-        self._to_bindings(fork, request, bindings, loop_hash)
+                left.append(contact)
+            elif contact.uri not in fork.tried and uri.scheme == Uri.parse(fork.server.request.uri).scheme:
+                fork.tried.add(contact.uri)
+                request = copy_of(fork.server.request)
+                self._routes.take(request)
+                self._prepare(request)
+                request.uri = contact.uri
+                try:
+                    groups += self._targets.of_user(request, user)
+                except RefusedError:
+                    left.append(contact)
+        if groups and left:
+            remove(response, "contact")
+            for contact in left:
+                response.add("Contact", contact.serialize())
+        return groups, bool(left)
 
-    def _to_bindings(self, fork: Fork, request: Request, bindings: "list[Binding]", loop_hash: bytes) -> None:
-        """To every contact of a user at once."""
-        ways = [(binding, flow) for binding in bindings if (flow := self._flow_of(binding)) is not None]
-        if not ways:
-            raise RefusedError(480, "Temporarily Unavailable", ("Warning", self._warning("its connection is gone")))
-        if request.uri[:5].lower() == b"sips:":
-            ways = [(binding, flow) for binding, flow in ways if flow.protection != "none"]
-            if not ways:
-                raise self._no_protected_way()
-        started = []
-        for binding, flow in ways:
-            forwarded = _copy(request)
-            if not request.to.tag:
-                forwarded.uri = binding.contact
-            branch = Branch(forwarded)
-            fork.branches.append(branch)
-            started.append((branch, flow))
-        for branch, flow in started:
-            self._start(fork, branch, flow, loop_hash)
-
-    def _flow_of(self, binding: "Binding") -> Flow | None:
-        """The living way to a binding."""
-        if binding.kind == "hop":
-            return self._hops.flow(binding.spi)
-        flow = binding.flow
-        if flow is None and binding.kind == "udp" and self._udp:
-            # After a restart: the phone is still where it was.
-            host, _, port = binding.source.rpartition(":")
-            flow = binding.flow = UdpFlow(self._udp[0], (host.strip("[]"), int(port)))
-        if flow is not None and getattr(flow, "is_open", True):
-            return flow
-        return None
-
-    async def _to_domain(self, fork: Fork, request: Request, uri: Uri, sender: Sender, loop_hash: bytes) -> None:
-        """To another domain, over its trunk. We relay for nobody but our own users."""
-        if not uri.is_sip:
-            raise RefusedError(416, "Unsupported URI Scheme")
-        if not sender.is_local:
-            raise RefusedError(404, "Not Found", ("Warning", self._warning("not a user of this domain")))
-        domain = uri.host.decode("latin-1").lower()
-        if sender.kind == DIALOG and (request.get("route") is None or not _is_of(request.to, domain)):
-            # A cookie proves a dialog, not the right to send anything anywhere but to its other side.
-            raise RefusedError(481, "Call/Transaction Does Not Exist")
-        branch = Branch(request, domain)
-        fork.branches.append(branch)
-        await self._over_trunk(fork, branch, domain, loop_hash, first=True)
-
-    async def _over_trunk(self, fork: Fork, branch: Branch, domain: str, loop_hash: bytes, *, first: bool) -> None:
-        kept = self._trunks.kept(domain) is not None
+    async def _forward_ack(self, request: Request, flow: "Flow") -> None:
         try:
-            flow = await self._trunks.flow(domain)
-        except TrunkError as error:
-            fork.fail(branch, 503, "Service Unavailable", f"trunk to {domain}: {error}")
-            return
-        if fork.cancelled:
-            fork.fail(branch, 487, "Request Terminated", "cancelled")
-            return
-        if kept and first:
-            fresh = _copy(branch.request)
-
-            def again() -> None:
-                branch.request = fresh
-                self._spawn(self._over_trunk(fork, branch, domain, loop_hash, first=False))
-
-            branch.again = again
-        self._start(fork, branch, flow, loop_hash)
-
-    def _start(self, fork: Fork, branch: Branch, flow: Flow, loop_hash: bytes) -> None:
-        request = branch.request
-        if request.method in _DIALOG_METHODS and not request.to.tag:
-            self._routes.record(request, fork.server.flow, flow)
-        fork.start(branch, flow, new_branch() + b"." + loop_hash)
-
-    async def _forward_ack(self, request: Request, flow: Flow) -> None:
-        try:
-            ack = _copy(request)
+            ack = copy_of(request)
             if ack.uint("max-forwards", 255) == 0:
                 return
             known, token = self._routes.take(ack)
             in_dialog = known and bool(ack.to.tag)
             sender = await self._gate.admit(request, flow, in_dialog=in_dialog)
             self._prepare(ack)
-            uri = Uri.parse(ack.uri)
-            goes = await self._way_of_ack(ack, uri, sender, token)
+            goes = self._targets.in_dialog(ack, token)
+            elsewhere = not token and not self._routes.is_ours(Uri.parse(ack.uri))
+            if goes is None and (elsewhere or ack.get("route") is not None):
+                target = (await self._resolver.locate(self._targets.next_hop(ack, sender)))[0]
+                goes = await self._trunks.flow(target)
             if goes is not None:
                 self._transactions.send_ack(ack, goes, new_branch())
-        except (RefusedError, ParseError, TrunkError, FlowClosedError, StoreError) as error:
+        except (RefusedError, ParseError, ResolveError, TrunkError, FlowClosedError, StoreError) as error:
             # An ACK is never answered; the callee repeats its 2xx and gives up in the end.
             _log.debug("ACK dropped", reason=str(error))
 
-    async def _way_of_ack(self, ack: Request, uri: Uri, sender: Sender, token: bytes) -> Flow | None:
-        if ack.get("route") is not None:
-            uri = Address.parse(ack.values("route")[0]).parsed_uri()
-        elif not self._routes.is_ours(uri):
-            flow = self._flow_in_dialog(ack, token)
-            if flow is not None or token:
-                return flow
-        if not uri.is_sip or self._routes.is_ours(uri) or not sender.is_local:
-            return None
-        domain = uri.host.decode("latin-1").lower()
-        if sender.kind == DIALOG and not _is_of(ack.to, domain):
-            return None
-        return await self._trunks.flow(domain)
+
+def _redirections(response: Response) -> list[tuple[Address, Uri]]:
+    """The contacts of a 3xx; none where they can't be read."""
+    try:
+        return [(contact, contact.parsed_uri()) for contact in response.addresses("contact")]
+    except ParseError:
+        return []
 
 
-def _is_of(address: Address, domain: str) -> bool:
-    uri = address.parsed_uri()
-    return uri.is_sip and uri.host.decode("latin-1").lower() == domain
-
-
-def _copy(request: Request) -> Request:
-    """A request with header lines of its own to change."""
-    other = Request(request.method, request.uri)
-    other.fields = list(request.fields)
-    other.body = request.body
-    return other
+def _loop_hash(request: Request) -> bytes:
+    """What decides where a request goes (section 16.6 step 8): the same again means that it runs in a circle."""
+    parts = [
+        request.uri,
+        request.from_.tag,
+        request.to.tag,
+        request.call_id,
+        b"%d" % request.cseq.number,
+        *request.get_all("route"),
+        *request.get_all("proxy-require"),
+    ]
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12].encode()

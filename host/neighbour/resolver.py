@@ -3,6 +3,7 @@
 NAPTR SIPS+D2T -> SRV _sips._tcp.domain -> A and AAAA        each step skipped where there is nothing
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dns.asyncresolver
@@ -17,15 +18,27 @@ if TYPE_CHECKING:
     from dns.rdtypes.IN.NAPTR import NAPTR
     from dns.rdtypes.IN.SRV import SRV
 
+    from sipwire.uri import Uri
+
     from .config import PeerConfig, ResolverConfig
 
-__all__ = ["ResolveError", "Resolver"]
+__all__ = ["ResolveError", "Resolver", "Target"]
 
 _QUERY_S = 0.5  # until the next server is asked; a dead one shows in no other way
 _LIFETIME_S = 2.0  # for one lookup in all
 _SIPS_PORT = 5061
 _MAX_SERVERS = 8  # of one domain: more addresses than anybody would wait for
 _SIPS_SERVICE = "sips+d2t"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server of a domain."""
+
+    transport: str
+    host: str
+    port: int
+    domain: str
 
 
 class ResolveError(Exception):
@@ -54,8 +67,23 @@ class Resolver:
             self._dns.timeout = _QUERY_S
             self._dns.lifetime = _LIFETIME_S
 
-    async def locate(self, domain: str) -> list[tuple[str, int]]:
-        """The addresses and ports of a domain's SIP-over-TLS servers, in the order to try them.
+    def failed(self, target: Target, for_s: float | None = None) -> None:
+        """A server did not answer, or said 503."""
+
+    def works(self, target: Target) -> None:
+        """A server answered."""
+
+    async def locate(self, uri: "Uri") -> "list[Target]":
+        """The servers of a URI's domain, in the order to try them.
+
+        Raises:
+            ResolveError: there are none.
+        """
+        domain = uri.host.decode("latin-1").lower()
+        return [Target("TLS", host, port, domain) for host, port in await self.locate_(domain)]
+
+    async def locate_(self, domain: str) -> list[tuple[str, int]]:
+        """See `locate`: the addresses and ports of a domain's SIP-over-TLS servers, in the order to try them.
 
         Raises:
             ResolveError: there are none.

@@ -132,22 +132,31 @@ class Routes:
 
     def record(self, request: "Request", came: "Flow", goes: "Flow") -> None:
         """Put ourselves into the route set: once, or once per side where the sides reach us differently (RFC 5658)."""
-        near, far = self._uri(came, request), self._uri(goes, request)
+        # "If the Request-URI contains a SIPS URI, or the topmost Route header field value ... contains a SIPS URI, the
+        # URI placed into the Record-Route header field MUST be a SIPS URI" (section 16.6 step 4).
+        route = request.get("route")
+        sips = request.uri[:5].lower() == b"sips:" or (
+            route is not None and Address.parse(request.values("route")[0]).uri[:5].lower() == b"sips:"
+        )
+        near, far = self._uri(came, request, sips=sips), self._uri(goes, request, sips=sips)
         request.insert("Record-Route", near)
         if far != near:
             request.insert("Record-Route", far)
 
-    def _uri(self, flow: "Flow", request: "Request") -> bytes:
+    def _uri(self, flow: "Flow", request: "Request", *, sips: bool) -> bytes:
         token = b""
-        if flow.protection == "frame" or flow.identities:
+        if flow.protection == "frame" or (flow.protection == "tls" and flow.identities):
             # A terminal sends everything to us whatever it says; a peer finds us by our domain, as it does for calls.
             host, transport = self._domain, b";transport=tls"
         else:
             host = flow.listener.public.encode()
             transport = b"" if flow.transport == "UDP" else b";transport=" + flow.transport.lower().encode()
             token = flow.token
+        scheme = b"sip"
+        if sips and flow.protection != "none":
+            scheme, transport = b"sips", b""  # RFC 5630 section 3.1.3 deprecates transport=tls there
         cookie = self._cookie(request, request.from_.tag, token)
-        return b"<sip:%s%s%s;lr;%s=%s>" % (token and token + b"@", host, transport, _COOKIE_PARAM, cookie)
+        return b"<%s:%s%s%s;lr;%s=%s>" % (scheme, token and token + b"@", host, transport, _COOKIE_PARAM, cookie)
 
 
 def _party(address: "Address") -> bytes:

@@ -115,8 +115,9 @@ class Neighbour:
         metrics.connections.set_function(lambda: len(self._connections))
         self._listeners = [Listener(one, config.domain) for one in config.listen]
         trunk = next((one for one in self._listeners if one.transport == "tls"), self._listeners[0])
+        resolver = Resolver(config.resolver, config.peer)
         self._trunks = Trunks(
-            Resolver(config.resolver, config.peer),
+            resolver,
             client_tls,
             lambda: self._connection(trunk),
             config.proxy.trunk_timeout_s,
@@ -137,6 +138,7 @@ class Neighbour:
             self._accounts,
             self._hops,
             routes,
+            resolver,
             self._trunks,
             self._connections,
             metrics,

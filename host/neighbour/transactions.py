@@ -172,6 +172,11 @@ class Server(_Shell):
         self.machine.transport_failed()
         self._after()
 
+    def abandon(self) -> None:
+        """Forget the transaction without an answer (RFC 4320 section 4.2)."""
+        self.machine.transport_failed()
+        self._after()
+
     @property
     def answered(self) -> bool:
         """Whether a final response has been sent."""

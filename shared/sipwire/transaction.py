@@ -14,7 +14,7 @@ it of a failure (`transport_failed`).
     COMPLETED   ACK to each 3-6xx, until D             CONFIRMED   absorbs, until I
 
     non-INVITE client                                  non-INVITE server
-    TRYING      request every E=min(T1*2^n, T2), to F  TRYING      absorbs retransmissions
+    TRYING      request every E=min(T1*2^n, T2), to F  TRYING      absorbs retransmissions; 100 after 3.5 s
       1xx  -> PROCEEDING                                 1xx  -> PROCEEDING   last response on retransmission
       2-6xx -> COMPLETED                                 2-6xx -> COMPLETED
     PROCEEDING  request every T2, until F              COMPLETED   last response on retransmission, until J
@@ -66,6 +66,7 @@ T1_MS = const(500)  # RFC 3261 section 17.1.1.1: estimate of the round-trip time
 T2_MS = const(4000)  # largest interval of non-INVITE requests and INVITE responses
 _T4_MS = const(5000)  # longest time a message stays in the network
 _TRYING_AFTER_MS = const(200)  # section 17.2.1: 100 unless the user answers before
+_LATE_MS = const(3500)  # RFC 4320 section 4.1: when a client's Timer E is reset to T2, "it MUST respond" with a 100
 
 CALLING = "calling"
 TRYING = "trying"
@@ -383,7 +384,11 @@ class InviteServer(ServerTransaction):
 
 
 class NonInviteServer(ServerTransaction):
-    """Non-INVITE server transaction (section 17.2.2)."""
+    """Non-INVITE server transaction (section 17.2.2, RFC 4320)."""
+
+    def __init__(self, request: Request, reliable: bool, now: int) -> None:
+        super().__init__(request, reliable, now)
+        self._repeat(now, _LATE_MS)
 
     def receive(self, request: Request, now: int) -> None:
         """Take a retransmission."""
@@ -395,6 +400,10 @@ class NonInviteServer(ServerTransaction):
             raise StateError(self.state)
         if response.status < 200:
             self.state = PROCEEDING
+            self._repeat_at = None
         else:
             self._enter(COMPLETED, now, 0 if self._reliable else 64 * T1_MS)  # Timer J
         self._send(response)
+
+    def _repeated(self, now: int) -> None:
+        self.respond(self.request.response(100, "Trying"), now)

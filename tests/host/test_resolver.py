@@ -81,7 +81,7 @@ async def resolver() -> tuple[Resolver, asyncio.BaseTransport]:
 def test_found(domain: str, found: list[tuple[str, int]]) -> None:
     async def work() -> None:
         one, transport = await resolver()
-        assert await one.locate(domain) == found
+        assert await one.locate_(domain) == found
         transport.close()
 
     run(work)
@@ -100,7 +100,7 @@ def test_not_found(domain: str, reason: str) -> None:
     async def work() -> None:
         one, transport = await resolver()
         with pytest.raises(ResolveError, match=reason):
-            await one.locate(domain)
+            await one.locate_(domain)
         transport.close()
 
     run(work)
@@ -111,7 +111,7 @@ def test_weights(tmp_path: Path) -> None:
 
     async def work() -> None:
         one, transport = await resolver()
-        first = [(await one.locate("weights.example"))[0][1] for _ in range(200)]
+        first = [(await one.locate_("weights.example"))[0][1] for _ in range(200)]
         assert 140 < first.count(1001) < 200
         assert first.count(1002) > 0
         transport.close()
@@ -123,6 +123,6 @@ def test_switched_off() -> None:
     async def work() -> None:
         one = Resolver(ResolverConfig(enabled=False), [])
         with pytest.raises(ResolveError, match=r"b\.example is no peer of ours"):
-            await one.locate("b.example")
+            await one.locate_("b.example")
 
     run(work)

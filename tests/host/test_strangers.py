@@ -1,6 +1,7 @@
 """What people without rights try, and what one user must not be able to do to another."""
 
 import asyncio
+import ssl
 from pathlib import Path
 from typing import TypeVar
 
@@ -177,9 +178,16 @@ def test_sips_takes_no_plain_way(tmp_path: Path) -> None:
         async with domain(tmp_path) as at:
             carol, dave = await phones(at, "carol", "dave")
             made = request("MESSAGE", "sips:dave@a.example", "carol")
-            refused = await carol.ask_signed(made, "carol")
+            refused = await carol.ask(made)
+            assert refused.status == 403
+            assert b"TLS on every hop" in (refused.get("warning") or b"")
+            await at.add("erin")
+            context = ssl.create_default_context(cafile=str(at.folder / "ca" / "root.pem"))
+            erin = await StreamClient.open(at, tls=context)
+            made = request("MESSAGE", "sips:dave@a.example", "erin")
+            refused = await erin.ask(signed(made, await erin.ask(made), "erin", "secret"))
             assert refused.status == 480
-            assert b"no protected way" in (refused.get("warning") or b"")
+            assert (refused.get("warning") or b"").startswith(b"380 a.example ")
             await dave.silence(0.2)
 
     run(work)

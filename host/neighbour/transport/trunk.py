@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..metrics import Metrics
-    from ..resolver import Resolver
+    from ..resolver import Resolver, Target
+    from .udp import UdpFlow
 
 __all__ = ["TrunkError", "Trunks"]
 
@@ -59,18 +60,30 @@ class Trunks:
         self._troubles: dict[str, str] = {}
         self._counted: set[str] = set()
 
-    def kept(self, domain: str) -> Connection | None:
+    async def stream_to(self, flow: "UdpFlow") -> Connection:
+        """A TCP connection to where datagrams go."""
+        raise TrunkError(f"no stream to {flow.key}")
+
+    def kept(self, target: "Target") -> Connection | None:
+        """The open connection to a server, if there is one."""
+        return self.kept_(target.domain)
+
+    async def flow(self, target: "Target") -> Connection:
+        """A connection to a server."""
+        return await self.flow_(target.domain)
+
+    def kept_(self, domain: str) -> Connection | None:
         """The open connection to a domain, if there is one."""
         connection = self._open.get(domain)
         return connection if connection is not None and connection.is_open else None
 
-    async def flow(self, domain: str) -> Connection:
+    async def flow_(self, domain: str) -> Connection:
         """A connection to a domain: the kept one, or a new one that everybody who asks meanwhile shares.
 
         Raises:
             TrunkError: it can't be reached.
         """
-        connection = self.kept(domain)
+        connection = self.kept_(domain)
         if connection is not None:
             return connection
         task = self._opening.get(domain)
@@ -83,7 +96,7 @@ class Trunks:
 
     async def _connect(self, domain: str) -> Connection:
         try:
-            addresses = await self._resolver.locate(domain)
+            addresses = await self._resolver.locate_(domain)
         except ResolveError as error:
             raise TrunkError(str(error)) from None
         trouble = ""
