@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .transactions import Client, Server, Transactions
     from .transport.trunk import Trunks
 
-__all__ = ["MAX_BREADTH", "NEVER_FORWARDED", "Fork", "Surroundings", "Way", "copy_of"]
+__all__ = ["MAX_BREADTH", "NEVER_FORWARDED", "Fork", "Surroundings", "Way"]
 
 MAX_BREADTH = 60  # RFC 5393 section 5.3.3: branches of a request that pend at a time, here and behind us; more is 440
 # Section 16.7 step 6: within a class, answers that tell the caller what to do differently are better.
@@ -63,14 +63,6 @@ NEVER_FORWARDED = frozenset(
         "remote-party-id",
     )
 )
-
-
-def copy_of(request: Request) -> Request:
-    """A request with header lines of its own to change."""
-    other = Request(request.method, request.uri)
-    other.fields = list(request.fields)
-    other.body = request.body
-    return other
 
 
 @dataclass(slots=True)
@@ -272,12 +264,13 @@ class Fork:
 
     def _send(self, branch: _Branch, way: Way, flow: Flow) -> None:
         around = self._around
-        request = copy_of(way.request)
+        request = way.request.copy()
         to_tag = request.to.tag
         if (request.method in _DIALOG_METHODS and not to_tag) or (request.method == "NOTIFY" and to_tag):
             # A NOTIFY makes the dialog, where it comes before the 2xx to its SUBSCRIBE (RFC 6665 section 4.4.1).
             around.routes.record(request, self.server.flow, flow)
-        request.set("Max-Breadth", b"%d" % branch.breadth)
+        remove(request, "max-breadth")
+        request.add("Max-Breadth", b"%d" % branch.breadth)
         if isinstance(flow, UdpFlow) and _size(request) > _MAX_DATAGRAM_BYTES:
             around.spawn(self._send_large(branch, request, flow))
         else:
@@ -560,7 +553,7 @@ def _stop(branch: _Branch) -> None:
 
 def _strip(response: Response) -> None:
     """Take out what only a neighbour may write."""
-    if any(key in NEVER_FORWARDED for key, _ in response.fields):
+    if not NEVER_FORWARDED.isdisjoint(key for key, _ in response.fields):
         for key in NEVER_FORWARDED:
             remove(response, key)
 

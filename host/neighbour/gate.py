@@ -14,7 +14,7 @@ import structlog
 from sipwire.digest import MD5, SHA256, Challenge, Credentials
 from sipwire.digest_server import parse_credentials, serialize_challenge, verify
 from sipwire.errors import ParseError, SecurityError
-from sipwire.uri import Uri
+from sipwire.uri import Uri, uri_of
 
 from .equivalence import equivalent
 from .hop import HopFlow
@@ -214,6 +214,6 @@ def _same_uri(one: bytes, two: bytes) -> bool:
     if one == two:
         return True
     try:
-        return equivalent(Uri.parse(one), Uri.parse(two))
+        return equivalent(uri_of(one), uri_of(two))
     except ParseError:
         return False

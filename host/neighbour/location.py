@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from sqlalchemy import bindparam, delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sipwire.uri import Uri
+from sipwire.uri import Uri, uri_of
 
 from .equivalence import equivalent
 from .store.schema import accounts, bindings
@@ -71,7 +71,7 @@ class Binding:
     uri: Uri = field(init=False)
 
     def __post_init__(self) -> None:
-        self.uri = Uri.parse(self.contact)
+        self.uri = uri_of(self.contact)
 
     def row(self) -> dict[str, object]:
         """The binding as the store keeps it."""

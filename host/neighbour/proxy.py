@@ -18,10 +18,10 @@ from sipwire.editing import remove, tokens
 from sipwire.errors import ParseError
 from sipwire.headers import Address, Via
 from sipwire.message import Request, Response
-from sipwire.uri import Uri
+from sipwire.uri import Uri, uri_of
 
 from .eager import Eager
-from .fork import MAX_BREADTH, NEVER_FORWARDED, Fork, Surroundings, Way, copy_of
+from .fork import MAX_BREADTH, NEVER_FORWARDED, Fork, Surroundings, Way
 from .gate import PHONE, Gate, Sender, user_of
 from .refusal import RefusedError
 from .resolver import ResolveError
@@ -52,7 +52,10 @@ _log = structlog.get_logger("proxy")
 _MAX_FORWARDS = 70
 _CHALLENGES = (401, 407, 494)
 _CANCEL_AFTER_S = 1.0  # how long after a 2xx a CANCEL still finds its INVITE, and does nothing
+_MAX_UINT = 0xFFFFFFFF
 _OPTIONS_SUPPORTED = {b"sec-agree"}
+#: Headers that may be, in part or whole, between the sender and us.
+_FOR_US = NEVER_FORWARDED | {"proxy-authorization", "require", "proxy-require"}
 _ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER"
 _METHODS = frozenset(
     (
@@ -195,7 +198,7 @@ class Proxy:
         self._forks.pop(server.key, None)
 
     async def _register(self, server: "Server") -> None:
-        uri = Uri.parse(server.request.uri)
+        uri = uri_of(server.request.uri)
         if not uri.is_sip:
             raise RefusedError(416, "Unsupported URI Scheme")
         if not self._routes.is_ours(uri):
@@ -208,8 +211,9 @@ class Proxy:
     # Forwarding.
 
     async def _proxy(self, server: "Server", fork: Fork) -> None:
-        request = copy_of(server.request)
-        self._check(request, server.flow)
+        request = server.request.copy()
+        keys = {key for key, _ in request.fields}
+        self._check(request, server.flow, keys)
         loop_hash = _loop_hash(request)
         self._check_loop(request, loop_hash)
         known, token = self._routes.take(request)
@@ -218,14 +222,14 @@ class Proxy:
         server.admitted = True
         if sender.kind == PHONE:
             server.flow.trust()
-        uri = Uri.parse(request.uri)
+        uri = uri_of(request.uri)
         if not uri.is_sip:
             raise RefusedError(416, "Unsupported URI Scheme")
         if request.get("route") is None and uri.user is None and self._routes.is_ours(uri):
             self._answer_ourselves(server)
             self._forks.pop(server.key, None)
             return
-        breadth = request.uint("max-breadth", 0xFFFFFFFF)
+        breadth = request.uint("max-breadth", _MAX_UINT) if "max-breadth" in keys else None
         self._prepare(request)
         if fork.cancelled:
             raise RefusedError(487, "Request Terminated")
@@ -233,13 +237,14 @@ class Proxy:
         groups = self._find(request, sender, token)
         fork.begin(groups, MAX_BREADTH if breadth is None else min(breadth, MAX_BREADTH), loop_hash)
 
-    def _check(self, request: Request, flow: "Flow") -> None:
+    def _check(self, request: Request, flow: "Flow", keys: set[str]) -> None:
         """RFC 3261 section 16.3."""
         if request.uint("max-forwards", 255) == 0:
             raise RefusedError(483, "Too Many Hops")
-        unknown = [name for name in tokens(request, "proxy-require") if name not in _OPTIONS_SUPPORTED]
-        if unknown:
-            raise RefusedError(420, "Bad Extension", ("Unsupported", b", ".join(unknown)))
+        if "proxy-require" in keys:
+            unknown = [name for name in tokens(request, "proxy-require") if name not in _OPTIONS_SUPPORTED]
+            if unknown:
+                raise RefusedError(420, "Bad Extension", ("Unsupported", b", ".join(unknown)))
         if request.uri[:5].lower() == b"sips:" and flow.protection == "none":
             # RFC 5630 section 3.1: a SIPS URI is followed over TLS on every hop, ours included.
             text = f"a sips URI wants TLS on every hop, and this came by {flow.transport}"
@@ -247,9 +252,9 @@ class Proxy:
 
     def _check_loop(self, request: Request, loop_hash: bytes) -> None:
         """RFC 5393 section 4.2: the same branch hash in a Via of ours means that nothing has changed since."""
+        if not any(loop_hash in line for key, line in request.fields if key == "via"):
+            return
         for value in request.values("via"):
-            if loop_hash not in value:
-                continue
             via = Via.parse(value)
             if self._routes.is_our_via(via.sent_by) and via.branch.endswith(b"." + loop_hash):
                 raise RefusedError(482, "Loop Detected")
@@ -264,27 +269,22 @@ class Proxy:
         """What changes whoever gets it."""
         limit = request.uint("max-forwards", 255)
         request.set("Max-Forwards", b"%d" % (_MAX_FORWARDS if limit is None else limit - 1))
+        if _FOR_US.isdisjoint(key for key, _ in request.fields):
+            return
         mine = b'realm="' + self._domain.encode() + b'"'
-        for_us = any(
-            key in NEVER_FORWARDED
-            or (key == "proxy-authorization" and mine in line)
-            or (key in ("require", "proxy-require") and b"sec-agree" in line.lower())
-            for key, line in request.fields
-        )
-        if for_us:
-            request.compact()
-            request.fields = [
-                field
-                for field in request.fields
-                if field[0] not in NEVER_FORWARDED and (field[0] != "proxy-authorization" or mine not in field[1])
-            ]
-            for key in ("require", "proxy-require"):
-                if b"sec-agree" in tokens(request, key):
-                    # It was for us (RFC 3329 section 2.3.1).
-                    rest = [name for name in tokens(request, key) if name != b"sec-agree"]
-                    remove(request, key)
-                    if rest:
-                        request.add(key.title(), b", ".join(rest))
+        request.compact()
+        request.fields = [
+            field
+            for field in request.fields
+            if field[0] not in NEVER_FORWARDED and (field[0] != "proxy-authorization" or mine not in field[1])
+        ]
+        for key in ("require", "proxy-require"):
+            if b"sec-agree" in tokens(request, key):
+                # It was for us (RFC 3329 section 2.3.1).
+                rest = [name for name in tokens(request, key) if name != b"sec-agree"]
+                remove(request, key)
+                if rest:
+                    request.add(key.title(), b", ".join(rest))
 
     def _find(self, request: Request, sender: Sender, token: bytes) -> Groups:
         """Find out where it goes (section 16.5).
@@ -318,9 +318,9 @@ class Proxy:
             user = user_of(uri) if self._routes.is_ours(uri) else None
             if user is None or self._accounts.by_user(user) is None:
                 left.append(contact)
-            elif contact.uri not in fork.tried and uri.scheme == Uri.parse(fork.server.request.uri).scheme:
+            elif contact.uri not in fork.tried and uri.scheme == uri_of(fork.server.request.uri).scheme:
                 fork.tried.add(contact.uri)
-                request = copy_of(fork.server.request)
+                request = fork.server.request.copy()
                 self._routes.take(request)
                 self._prepare(request)
                 request.uri = contact.uri
@@ -336,7 +336,7 @@ class Proxy:
 
     async def _forward_ack(self, request: Request, flow: "Flow") -> None:
         try:
-            ack = copy_of(request)
+            ack = request.copy()
             if ack.uint("max-forwards", 255) == 0:
                 return
             known, token = self._routes.take(ack)
@@ -344,7 +344,7 @@ class Proxy:
             sender = await self._gate.admit(request, flow, in_dialog=in_dialog)
             self._prepare(ack)
             goes = self._targets.in_dialog(ack, token)
-            elsewhere = not token and not self._routes.is_ours(Uri.parse(ack.uri))
+            elsewhere = not token and not self._routes.is_ours(uri_of(ack.uri))
             if goes is None and (elsewhere or ack.get("route") is not None):
                 target = (await self._resolver.locate(self._targets.next_hop(ack, sender)))[0]
                 goes = await self._trunks.flow(target)

@@ -13,8 +13,8 @@ import structlog
 from sipwire.digest import Credentials
 from sipwire.editing import tokens
 from sipwire.errors import ParseError
-from sipwire.headers import Address
-from sipwire.uri import Uri
+from sipwire.headers import Address, address_of
+from sipwire.uri import uri_of
 
 from .gate import Gate, user_of
 from .hop import Agreement, HopFlow, Proof
@@ -242,8 +242,8 @@ class Registrar:
         put: list[Binding] = []
         remove: list[Binding] = []
         granted: dict[bytes, int] = {}
-        for contact in [Address.parse(value) for value in values]:
-            uri = Uri.parse(contact.uri)
+        for contact in [address_of(value) for value in values]:
+            uri = uri_of(contact.uri)
             if not uri.is_sip or len(contact.uri) > _MAX_CONTACT_BYTES:
                 raise ParseError("contact")
             expires_s = self._expires(contact, header)

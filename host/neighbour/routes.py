@@ -8,6 +8,8 @@ The URI for a phone's side also names the flow to it, under the same MAC, as RFC
 a phone gives in a dialog need not be the one it registered, and perhaps nobody else can reach it.
 """
 
+import functools
+import hashlib
 import hmac
 import os
 from typing import TYPE_CHECKING
@@ -15,8 +17,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select
 
 from sipwire.editing import remove, remove_first
-from sipwire.headers import Address
-from sipwire.uri import Uri
+from sipwire.headers import address_of
+from sipwire.uri import Uri, uri_of
 
 from .store.schema import secrets
 
@@ -30,6 +32,7 @@ __all__ = ["Routes", "load_key"]
 
 _KEY_NAME = "route"
 _COOKIE_PARAM = b"wisp"
+_COOKIE_BYTES = 8  # a MAC that is checked on line only, by us
 _DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}  # where no port is said (RFC 3261 section 19.1.2)
 
 
@@ -84,9 +87,9 @@ class Routes:
 
     def _cookie(self, request: "Request", tag: bytes, token: bytes) -> bytes:
         # Both sides in an order of their own: either may be the sender later.
-        sides = sorted((_party(request.from_), _party(request.to)))
+        sides = sorted((_party(request.from_.uri), _party(request.to.uri)))
         data = b"\0".join((request.call_id, tag, *sides, token))
-        return hmac.digest(self._key, data, "sha256")[:8].hex().encode()
+        return hashlib.blake2s(data, digest_size=_COOKIE_BYTES, key=self._key).hexdigest().encode()
 
     def take(self, request: "Request") -> tuple[bool, bytes]:
         """Take our own entries off the Route, and undo a strict router's rewriting (RFC 3261 section 16.4).
@@ -97,7 +100,7 @@ class Routes:
         """
         known = False
         token = b""
-        uri = Uri.parse(request.uri)
+        uri = uri_of(request.uri)
         if self.is_ours(uri) and uri.param(_COOKIE_PARAM.decode()) is not None:
             # "If the Request-URI contains a value this proxy previously placed into a Record-Route": the last Route is
             # the real one.
@@ -105,18 +108,25 @@ class Routes:
             token = uri.user or b"" if known else b""
             routes = request.values("route")
             if routes:
-                request.uri = Address.parse(routes[-1]).uri
+                request.uri = address_of(routes[-1]).uri
                 remove(request, "route")
                 for route in routes[:-1]:
                     request.add("Route", route)
-        while request.get("route") is not None:
-            route_uri = Address.parse(request.values("route")[0]).parsed_uri()
+        routes = request.values("route")
+        ours = 0
+        for value in routes:
+            route_uri = address_of(value).parsed_uri()
             if not self.is_ours(route_uri):
                 break
             of_dialog = self._is_known(route_uri, request)
             known = of_dialog or known
             token = route_uri.user or b"" if of_dialog else b""
-            remove_first(request, "route")
+            ours += 1
+        if ours and ours == len(routes):
+            remove(request, "route")
+        else:
+            for _ in range(ours):
+                remove_first(request, "route")
         return known, token
 
     def _is_known(self, uri: Uri, request: "Request") -> bool:
@@ -136,7 +146,7 @@ class Routes:
         # URI placed into the Record-Route header field MUST be a SIPS URI" (section 16.6 step 4).
         route = request.get("route")
         sips = request.uri[:5].lower() == b"sips:" or (
-            route is not None and Address.parse(request.values("route")[0]).uri[:5].lower() == b"sips:"
+            route is not None and address_of(request.values("route")[0]).uri[:5].lower() == b"sips:"
         )
         near, far = self._uri(came, request, sips=sips), self._uri(goes, request, sips=sips)
         request.insert("Record-Route", near)
@@ -159,7 +169,8 @@ class Routes:
         return b"<%s:%s%s%s;lr;%s=%s>" % (scheme, token and token + b"@", host, transport, _COOKIE_PARAM, cookie)
 
 
-def _party(address: "Address") -> bytes:
-    """One side of a dialog: its address-of-record, or its URI where that is of another kind."""
-    uri = address.parsed_uri()
-    return uri.aor() if uri.is_sip else address.uri
+@functools.lru_cache(4096)
+def _party(value: bytes) -> bytes:
+    """One side of a dialog by its URI: its address-of-record, or the URI where that is of another kind."""
+    uri = uri_of(value)
+    return uri.aor() if uri.is_sip else value

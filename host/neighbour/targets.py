@@ -8,10 +8,10 @@ a Route, or elsewhere  the servers of that domain (RFC 3263); we relay for nobod
 from typing import TYPE_CHECKING
 
 from sipwire.editing import remove_first
-from sipwire.headers import Address
-from sipwire.uri import Uri
+from sipwire.headers import Address, address_of
+from sipwire.uri import Uri, uri_of
 
-from .fork import Way, copy_of
+from .fork import Way
 from .gate import DIALOG, Sender, user_of
 from .refusal import RefusedError
 from .transport.udp import UdpFlow, flow_named
@@ -78,7 +78,7 @@ class Targets:
         Raises:
             RefusedError: there is no such user, or it is not for the sender to ask.
         """
-        uri = Uri.parse(request.uri)
+        uri = uri_of(request.uri)
         if request.get("route") is not None or not self._is_ours(uri):
             return None
         user = user_of(uri)
@@ -166,10 +166,10 @@ class Targets:
         """
         route = request.values("route")
         if route:
-            first = Address.parse(route[0])
+            first = address_of(route[0])
             uri = first.parsed_uri()
         else:
-            uri = Uri.parse(request.uri)
+            uri = uri_of(request.uri)
         if not uri.is_sip:
             raise RefusedError(416, "Unsupported URI Scheme")
         if not sender.is_local:
@@ -205,7 +205,7 @@ class Targets:
         flow = self.flow_of(binding)
         if flow is None:
             return None
-        forwarded = copy_of(request)
+        forwarded = request.copy()
         if not request.to.tag:
             forwarded.uri = binding.contact
         return Way(forwarded, flow)
@@ -213,11 +213,11 @@ class Targets:
     @staticmethod
     def _way_by_path(request: "Request", binding: "Binding") -> Way:
         """To a phone behind an edge proxy, which its registration came through (RFC 3327 section 5.1)."""
-        forwarded = copy_of(request)
+        forwarded = request.copy()
         forwarded.uri = binding.contact
         for value in reversed(binding.path):
             forwarded.insert("Route", value)
-        return Way(forwarded, uri=Address.parse(binding.path[0]).parsed_uri())
+        return Way(forwarded, uri=address_of(binding.path[0]).parsed_uri())
 
     def flow_of(self, binding: "Binding") -> "Flow | None":
         """The living flow of a binding."""

@@ -47,9 +47,16 @@ _MAX_SERVERS = 50_000  # transactions at a time, 64*T1 of a thousand requests a 
 _RETRY_AFTER = b"30"
 
 
+_POOL_BYTES = 4096  # of random asked for at a time: asking costs more than they do
+_pool: list[bytes] = []
+
+
 def new_token(size: int = 8) -> bytes:
-    """A random token for tags and Call-IDs."""
-    return os.urandom(size).hex().encode()
+    """A random token of 4 or 8 bytes for tags, branches and Call-IDs."""
+    if not _pool:
+        digits = os.urandom(_POOL_BYTES).hex().encode()
+        _pool.extend(digits[at : at + 16] for at in range(0, len(digits), 16))
+    return _pool.pop()[: 2 * size]
 
 
 def new_branch() -> bytes:
@@ -94,11 +101,14 @@ class _Shell:
         if machine.state == TERMINATED:
             self._stop_timer()
             self._layer.forget(self)
-        elif machine.timer_at != self._timer_at:
-            self._stop_timer()
-            self._timer_at = machine.timer_at
-            if self._timer_at is not None:
-                self._timer = self._layer.loop.call_at(self._timer_at / 1000, self._fire)
+            return
+        at = machine.timer_at
+        # One that comes too early does no harm, and setting it anew for each state would cost more.
+        if at is not None and (self._timer_at is None or at < self._timer_at):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            self._timer = self._layer.loop.call_at(at / 1000, self._fire)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -123,11 +133,11 @@ class _Shell:
 class Server(_Shell):
     """A server transaction: answer it with `respond`."""
 
-    def __init__(self, layer: "Transactions", request: Request, flow: Flow) -> None:
+    def __init__(self, layer: "Transactions", request: Request, flow: Flow, key: bytes) -> None:
         super().__init__(layer, flow)
         kind = InviteServer if request.method == "INVITE" else NonInviteServer
-        self.machine: ServerTransaction = kind(request, flow.reliable, layer.now())
-        self.key = server_key(request)
+        self.machine: ServerTransaction = kind(request, flow.reliable, layer.now(), key)
+        self.key = key
         self.request = request
         #: The way it came; answers may take another.
         self.origin = flow
@@ -195,14 +205,16 @@ class Client(_Shell):
         failure: why the flow failed, where it did.
     """
 
-    def __init__(self, layer: "Transactions", request: Request, flow: Flow, callback: "ClientCallback") -> None:
+    def __init__(
+        self, layer: "Transactions", request: Request, flow: Flow, callback: "ClientCallback", key: bytes
+    ) -> None:
         super().__init__(layer, flow)
         kind = InviteClient if request.method == "INVITE" else NonInviteClient
         self.request = request
         self.failure = ""
         self._callback = callback
-        self.machine: ClientTransaction = kind(request, flow.reliable, layer.now())
-        self.key = client_key(request)
+        self.machine: ClientTransaction = kind(request, flow.reliable, layer.now(), key)
+        self.key = key
         self._unwatch = flow.on_close(self._failed)
 
     def start(self) -> None:
@@ -296,7 +308,8 @@ class Transactions:
             pass  # there is not enough of it to answer, or no way back
 
     def _receive_request(self, request: Request, flow: Flow) -> None:
-        server = self._servers.get(server_key(request))
+        key = server_key(request)
+        server = self._servers.get(key)
         if server is not None:
             if server.origin.has_same_end(flow):
                 server.receive(request)
@@ -306,8 +319,8 @@ class Transactions:
         if request.method == "ACK":
             self.user.handle_ack(request, flow)
             return
-        server = Server(self, request, _way_back(request, flow))
-        self._servers[server.key] = server
+        server = Server(self, request, _way_back(request, flow), key)
+        self._servers[key] = server
         if len(self._servers) > _MAX_SERVERS:
             server.answer_once(503, "Service Unavailable", ("Retry-After", _RETRY_AFTER))
             return
@@ -337,14 +350,18 @@ class Transactions:
             callback: called for each response, and with `TIMEOUT` or `TRANSPORT_ERROR`.
             branch: for Via, where it has to say something.
         """
-        request.insert("Via", self._via(flow, branch or new_branch()))
+        branch = branch or new_branch()
+        request.insert("Via", self._via(flow, branch))
         _set_length(request)
-        return self.request_again(request, flow, callback)
+        return self._request(request, flow, callback, branch + b" " + request.method.encode())
 
     def request_again(self, request: Request, flow: Flow, callback: "ClientCallback") -> Client:
         """Send a request that has its Via already: a CANCEL."""
-        client = Client(self, request, flow, callback)
-        self._clients[client.key] = client
+        return self._request(request, flow, callback, client_key(request))
+
+    def _request(self, request: Request, flow: Flow, callback: "ClientCallback", key: bytes) -> Client:
+        client = Client(self, request, flow, callback, key)
+        self._clients[key] = client
         client.start()
         return client
 

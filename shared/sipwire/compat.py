@@ -4,6 +4,13 @@ from binascii import a2b_base64, b2a_base64, hexlify, unhexlify
 
 from .errors import ParseError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 try:
     from micropython import const  # type: ignore[import-not-found, unused-ignore]
 except ImportError:
@@ -11,6 +18,19 @@ except ImportError:
     def const(value: int) -> int:
         """Mark a number that MicroPython folds into the code that uses it."""
         return value
+
+
+try:
+    from functools import lru_cache as cached
+except ImportError:
+
+    def cached(maxsize: int) -> "Callable[[Callable[[bytes], T]], Callable[[bytes], T]]":  # type: ignore[no-redef]
+        """Remember what a function made of so many arguments, where memory is plenty; elsewhere nothing is."""
+
+        def unchanged(function: "Callable[[bytes], T]") -> "Callable[[bytes], T]":
+            return function
+
+        return unchanged
 
 
 try:
@@ -23,6 +43,7 @@ __all__ = [
     "alaw_encode",
     "b64decode",
     "b64encode",
+    "cached",
     "const",
     "copy",
     "decode",

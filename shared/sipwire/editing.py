@@ -14,16 +14,16 @@ def tokens(message: Message, key: str) -> "list[bytes]":
 
 def remove(message: Message, key: str) -> None:
     """Remove every header line under ``key``."""
-    message.compact()
+    message.forget(key)
     message.fields = [field for field in message.fields if field[0] != key]
 
 
 def remove_first(message: Message, key: str) -> None:
     """Remove the first element under ``key``, on a line of its own or at the head of a list (Via, Route)."""
-    message.compact()
+    message.forget(key)
     for i, (name, line) in enumerate(message.fields):
         if name == key:
-            rest = _elements(line)[1:]
+            rest = _elements(line)[1:] if b"," in line else None
             if rest:
                 message.fields[i] = (name, line[: line.find(b":") + 1] + b" " + b", ".join(rest))
             else:
@@ -33,11 +33,13 @@ def remove_first(message: Message, key: str) -> None:
 
 def set_via(message: Message, via: Via) -> None:
     """Write the topmost Via anew, the others untouched."""
-    message.compact()
+    message.forget("via", via)
     for i, (key, line) in enumerate(message.fields):
         if key == "via":
-            rest = _elements(line)[1:]
-            message.fields[i] = (key, line[: line.find(b":") + 1] + b" " + b", ".join([via.serialize()] + rest))
+            rest = b""
+            if b"," in line:
+                rest = b"".join([b", " + element for element in _elements(line)[1:]])
+            message.fields[i] = (key, line[: line.find(b":") + 1] + b" " + via.serialize() + rest)
             return
 
 

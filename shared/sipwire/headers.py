@@ -4,7 +4,7 @@ Each class has ``parse(value)`` and ``serialize()``, inverse up to white space; 
 lists of (name, value) pairs in wire order, and unknown ones are kept.
 """
 
-from .compat import const
+from .compat import cached, const
 from .errors import ParseError
 from .grammar import (
     WSP,
@@ -18,9 +18,9 @@ from .grammar import (
     split_list,
     unquote,
 )
-from .uri import Uri
+from .uri import Uri, uri_of
 
-__all__ = ["Address", "CSeq", "Via", "header_key"]
+__all__ = ["Address", "CSeq", "Via", "address_of", "cseq_of", "header_key"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _COMPACT = {
     "u": "allow-events",
     "x": "session-expires",
 }
+_MAX_KNOWN = 4096  # addresses remembered: a call has three, each in a dozen of messages
 _MAX_CSEQ = const(0x7FFFFFFF)  # RFC 3261 section 8.1.1.5: "MUST be less than 2**31"; else 400
 
 
@@ -65,6 +66,7 @@ class Address:
     def __init__(self, uri: bytes, params: "Params | None" = None, display: bytes = b"") -> None:
         self.display = display
         self.uri = uri
+        self._tag: "bytes | None" = None
         self.params: "Params" = [] if params is None else params
 
     @classmethod
@@ -110,11 +112,14 @@ class Address:
     @property
     def tag(self) -> bytes:
         """The tag parameter, b"" where there is none."""
-        return get_param(self.params, "tag") or b""
+        tag = self._tag
+        if tag is None:
+            tag = self._tag = get_param(self.params, "tag") or b""
+        return tag
 
     def parsed_uri(self) -> Uri:
-        """The URI, read."""
-        return Uri.parse(self.uri)
+        """The URI, read; see `uri_of`."""
+        return uri_of(self.uri)
 
 
 class Via:
@@ -203,3 +208,23 @@ class CSeq:
     def serialize(self) -> bytes:
         """``4711 INVITE``."""
         return b"%d %s" % (self.number, self.method.encode())
+
+
+@cached(_MAX_KNOWN)
+def address_of(value: bytes) -> Address:
+    """The address that is written so. Others may have the same one: change nothing of it.
+
+    Raises:
+        ParseError: see `Address.parse`.
+    """
+    return Address.parse(value)
+
+
+@cached(_MAX_KNOWN)
+def cseq_of(value: bytes) -> CSeq:
+    """The CSeq that is written so; as `address_of`.
+
+    Raises:
+        ParseError: see `CSeq.parse`.
+    """
+    return CSeq.parse(value)

@@ -7,27 +7,29 @@ touched is sent on byte for byte. ``parse`` splits the lines and checks what eve
 8.1.1); the rest is read when it is asked for. Headers are addressed by key: the long name in lower case.
 """
 
-from .compat import const
+from .compat import cached, const
 from .errors import ParseError
 from .grammar import WSP, is_token, parse_uint, split_list, unfold
-from .headers import Address, CSeq, Via, header_key
+from .headers import Address, CSeq, Via, address_of, cseq_of, header_key
 
 __all__ = ["MAX_HEADERS", "MAX_HEAD_BYTES", "MAX_MESSAGE_BYTES", "Message", "Request", "Response", "parse"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 MAX_MESSAGE_BYTES = 65535  # the largest UDP payload and then some; more on a stream is 513 Message Too Large
 MAX_HEAD_BYTES = 12288  # start line and headers: ten times a large one; more is 513
 MAX_HEADERS = 128  # a message through 40 proxies has fewer; more is 400, before they cost memory
+_MAX_KNOWN = 256  # header names remembered
 _MAX_FORWARDS = const(255)  # RFC 3261 section 20.22
 _VERSION = b"SIP/2.0"
 _MISSING = "no"
 _TOO_LARGE = "too large"
 
 # Headers that may stand only once; a second one is a way to be read differently by two elements.
-_SINGLE = (
+_SINGLE = {
     "from",
     "to",
     "call-id",
@@ -41,7 +43,7 @@ _SINGLE = (
     "min-expires",
     "setup-key",
     "security-status",
-)
+}
 
 
 class Message:
@@ -94,7 +96,7 @@ class Message:
 
     def addresses(self, key: str) -> "list[Address]":
         """The elements under ``key`` as addresses: Contact, Route, Record-Route, Path."""
-        return [Address.parse(value) for value in self.values(key)]
+        return [address_of(value) for value in self.values(key)]
 
     def add(self, name: str, value: bytes) -> None:
         """Append a header line."""
@@ -130,6 +132,10 @@ class Message:
         self.set("Content-Type", content_type)
         self.set("Content-Length", b"%d" % len(body))
 
+    def forget(self, key: str, instead: "Any" = None) -> None:
+        """Forget the value read under ``key``, which has changed; ``instead`` is what reading it would give now."""
+        self._read[key] = instead
+
     def compact(self) -> None:
         """Forget the values read so far: they are read again when they are asked for, and a message may live long."""
         self._read = {}
@@ -142,13 +148,11 @@ class Message:
         lines.append(self.body)
         return b"\r\n".join(lines)
 
-    def _typed(self, key: str, kind: "Any") -> "Any":
-        value = self._read.get(key)
-        if value is None:
-            raw = self.get(key)
-            if raw is None:
-                raise ParseError(key, 400, _MISSING)
-            value = self._read[key] = kind.parse(raw)
+    def _typed(self, key: str, read: "Callable[[bytes], Any]") -> "Any":
+        raw = self.get(key)
+        if raw is None:
+            raise ParseError(key, 400, _MISSING)
+        value = self._read[key] = read(raw)
         return value
 
     @property
@@ -170,30 +174,39 @@ class Message:
     @property
     def from_(self) -> Address:
         """From. Read only: use ``set`` to change it."""
-        address: Address = self._typed("from", Address)
+        address: Address = self._read.get("from") or self._typed("from", address_of)
         return address
 
     @property
     def to(self) -> Address:
         """To. Read only: use ``set`` to change it."""
-        address: Address = self._typed("to", Address)
+        address: Address = self._read.get("to") or self._typed("to", address_of)
         return address
 
     @property
     def cseq(self) -> CSeq:
         """CSeq. Read only: use ``set`` to change it."""
-        cseq: CSeq = self._typed("cseq", CSeq)
+        cseq: CSeq = self._read.get("cseq") or self._typed("cseq", cseq_of)
         return cseq
 
     @property
     def call_id(self) -> bytes:
         """Call-ID, b"" where there is none."""
-        return self.get("call-id") or b""
+        value = self._read.get("call-id")
+        if value is None:
+            value = self._read["call-id"] = self.get("call-id") or b""
+        call_id: bytes = value
+        return call_id
 
     def uint(self, key: str, limit: int) -> "int | None":
         """A header that is one number from 0 to ``limit``, or None where it is absent."""
-        value = self.get(key)
-        return None if value is None else parse_uint(value, limit, key)
+        number: "int | None" = self._read.get(key)
+        if number is None or number > limit:
+            value = self.get(key)
+            if value is None:
+                return None
+            number = self._read[key] = parse_uint(value, limit, key)
+        return number
 
     def _check(self) -> None:
         seen = []
@@ -219,6 +232,14 @@ class Request(Message):
         super().__init__()
         self.method = method
         self.uri = uri
+
+    def copy(self) -> "Request":
+        """The same request, with header lines of its own to change."""
+        other = Request(self.method, self.uri)
+        other.fields = self.fields[:]
+        other.body = self.body
+        other._read = self._read.copy()
+        return other
 
     def start_line(self) -> bytes:
         """``METHOD uri SIP/2.0``."""
@@ -269,10 +290,10 @@ class Request(Message):
             raise
 
     def _check_uri(self) -> None:
-        from .uri import Uri
+        from .uri import uri_of
 
         # RFC 3261 section 19.1.1, table 1: a Request-URI has no headers component.
-        if Uri.parse(self.uri).headers:
+        if uri_of(self.uri).headers:
             raise ParseError("Request-URI")
 
 
@@ -315,13 +336,21 @@ def _read_fields(head: bytes, fields: "list[tuple[str, bytes]]") -> None:
             key, start = fields[-1]
             fields[-1] = (key, start + b"\r\n" + line)
             continue
-        before, colon, _ = line.partition(b":")
-        name = before.rstrip(WSP)
-        if not colon or not is_token(name):
+        colon = line.find(b":")
+        if colon < 0:
             raise ParseError("header")
-        fields.append((header_key(name.decode()), line))
+        fields.append((_key_of(line[:colon]), line))
         if len(fields) > MAX_HEADERS:
             raise ParseError("headers", 400, _TOO_LARGE)
+
+
+@cached(_MAX_KNOWN)
+def _key_of(before: bytes) -> str:
+    """The key of a header by what stands before its colon."""
+    name = before.rstrip(WSP)
+    if not is_token(name):
+        raise ParseError("header")
+    return header_key(name.decode())
 
 
 def parse(data: bytes) -> "Request | Response":

@@ -145,6 +145,7 @@ class Transaction:
         request: the request that makes the transaction.
         reliable: whether the transport retransmits by itself (TCP, TLS).
         now: milliseconds.
+        key: see below, where it is known already.
 
     Attributes:
         request: that request.
@@ -155,9 +156,9 @@ class Transaction:
 
     _key_of: "Callable[[Request], bytes]"
 
-    def __init__(self, request: Request, reliable: bool, now: int) -> None:
+    def __init__(self, request: Request, reliable: bool, now: int, key: bytes = b"") -> None:
         self.request = request
-        self.key = self._key_of(request)
+        self.key = key or self._key_of(request)
         self.state = TRYING
         self._reliable = reliable
         self._outgoing: "list[bytes]" = []
@@ -230,8 +231,8 @@ class ClientTransaction(Transaction):
 
     _key_of = staticmethod(client_key)
 
-    def __init__(self, request: Request, reliable: bool, now: int) -> None:
-        super().__init__(request, reliable, now)
+    def __init__(self, request: Request, reliable: bool, now: int, key: bytes = b"") -> None:
+        super().__init__(request, reliable, now, key)
         self._wire = request.serialize()
         self._outgoing.append(self._wire)
         self.end_at = now + 64 * T1_MS  # Timer B or F
@@ -252,8 +253,8 @@ class ClientTransaction(Transaction):
 class InviteClient(ClientTransaction):
     """INVITE client transaction (section 17.1.1, RFC 6026 section 8.4)."""
 
-    def __init__(self, request: Request, reliable: bool, now: int) -> None:
-        super().__init__(request, reliable, now)
+    def __init__(self, request: Request, reliable: bool, now: int, key: bytes = b"") -> None:
+        super().__init__(request, reliable, now, key)
         self.state = CALLING
 
     def receive(self, response: Response, now: int) -> None:
@@ -304,8 +305,8 @@ class ServerTransaction(Transaction):
 
     _key_of = staticmethod(server_key)
 
-    def __init__(self, request: Request, reliable: bool, now: int) -> None:
-        super().__init__(request, reliable, now)
+    def __init__(self, request: Request, reliable: bool, now: int, key: bytes = b"") -> None:
+        super().__init__(request, reliable, now, key)
         #: Status of the last response sent, 0 before the first.
         self.status = 0
 
@@ -334,8 +335,8 @@ class ServerTransaction(Transaction):
 class InviteServer(ServerTransaction):
     """INVITE server transaction (section 17.2.1, RFC 6026 section 8.5)."""
 
-    def __init__(self, request: Request, reliable: bool, now: int) -> None:
-        super().__init__(request, reliable, now)
+    def __init__(self, request: Request, reliable: bool, now: int, key: bytes = b"") -> None:
+        super().__init__(request, reliable, now, key)
         self.state = PROCEEDING
         self._repeat(now, _TRYING_AFTER_MS)
 
@@ -386,8 +387,8 @@ class InviteServer(ServerTransaction):
 class NonInviteServer(ServerTransaction):
     """Non-INVITE server transaction (section 17.2.2, RFC 4320)."""
 
-    def __init__(self, request: Request, reliable: bool, now: int) -> None:
-        super().__init__(request, reliable, now)
+    def __init__(self, request: Request, reliable: bool, now: int, key: bytes = b"") -> None:
+        super().__init__(request, reliable, now, key)
         self._repeat(now, _LATE_MS)
 
     def receive(self, request: Request, now: int) -> None:

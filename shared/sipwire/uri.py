@@ -7,10 +7,11 @@ Parts stay as they were written, escapes included: what arrives escaped leaves e
 unescaped twice (RFC 4475 section 3.1.1.3).
 """
 
+from .compat import cached
 from .errors import ParseError
 from .grammar import get_param, is_host, join_params, parse_params, parse_port
 
-__all__ = ["Uri", "unescape"]
+__all__ = ["Uri", "unescape", "uri_of"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _SCHEME = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-."
 _USER = _SCHEME + b"_!~*'()&=+$,;?/%:"  # unreserved / escaped / user-unreserved, and ":" before a password
+_MAX_KNOWN = 4096  # URIs remembered: those of the users of a small domain and of their calls
 _HEX = b"0123456789abcdefABCDEF"
 
 
@@ -141,3 +143,13 @@ class Uri:
         written = self.user.partition(b":")[0]
         user = unescape(written)
         return b"sip:" + (written if user.strip(_USER) else user) + b"@" + self.host.lower()
+
+
+@cached(_MAX_KNOWN)
+def uri_of(value: bytes) -> Uri:
+    """The URI that is written so. Others may have the same one: change nothing of it.
+
+    Raises:
+        ParseError: see `Uri.parse`.
+    """
+    return Uri.parse(value)
