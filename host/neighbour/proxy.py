@@ -340,8 +340,9 @@ class Proxy:
             if ack.uint("max-forwards", 255) == 0:
                 return
             known, token = self._routes.take(ack)
-            in_dialog = known and bool(ack.to.tag)
-            sender = await self._gate.admit(request, flow, in_dialog=in_dialog)
+            if not known or not ack.to.tag:
+                return  # of no dialog that was made through here: to a challenge, mostly
+            sender = await self._gate.admit(request, flow, in_dialog=True)
             self._prepare(ack)
             goes = self._targets.in_dialog(ack, token)
             elsewhere = not token and not self._routes.is_ours(uri_of(ack.uri))

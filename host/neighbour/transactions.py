@@ -117,6 +117,10 @@ class _Shell:
 
     def _fire(self) -> None:
         self._timer = self._timer_at = None
+        at = self.machine.timer_at
+        if at is None or at > self._layer.now():
+            self._pump()  # it was set for a state that is over
+            return
         self.machine.handle_timer(self._layer.now())
         self._after()
 
