@@ -7,8 +7,9 @@ limits are above those of `message.parse`, by what proxies on the way may have a
 is framed, and answered.
 """
 
+from .compat import const
 from .errors import ParseError
-from .grammar import parse_uint, unfold
+from .grammar import WSP, parse_uint, unfold
 from .message import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES
 
 __all__ = ["PING", "PONG", "StreamParser"]
@@ -17,6 +18,7 @@ PING = b"\r\n\r\n"  # "double-CRLF": to be answered by PONG
 PONG = b"\r\n"
 _MAX_HEAD_BYTES = 2 * MAX_HEAD_BYTES
 _MAX_BYTES = MAX_MESSAGE_BYTES + MAX_HEAD_BYTES
+_CR = const(0x0D)
 _MAX_LENGTH = 1 << 30  # of Content-Length, to call it too large and not malformed
 
 
@@ -59,37 +61,37 @@ class StreamParser:
         return found
 
     def _cut(self, found: "list[bytes]") -> None:
-        while self._buffer:
+        buffer = self._buffer
+        size = len(buffer)
+        at = 0  # where what has not been told begins: the buffer is cut once, however much has come at a time
+        while at < size:
             if not self._need:
-                if self._buffer[:2] == PONG:
-                    ping = self._after_crlf or self._buffer[2:4] == PONG
+                if buffer[at : at + 2] == PONG:
+                    ping = self._after_crlf or buffer[at + 2 : at + 4] == PONG
                     found.append(PING if ping else PONG)
-                    self._drop(4 if ping and not self._after_crlf else 2)
+                    at += 4 if ping and not self._after_crlf else 2
                     self._after_crlf = not ping
                     continue
-                if self._buffer == b"\r":
+                if size - at == 1 and buffer[at] == _CR:
                     break
                 self._after_crlf = False
-                end = self._buffer.find(b"\r\n\r\n", self._searched)
-                if end < 0:
-                    if len(self._buffer) > _MAX_HEAD_BYTES:
-                        raise ParseError("headers", 513, "too large")
-                    self._searched = max(0, len(self._buffer) - 3)
-                    break
-                if end > _MAX_HEAD_BYTES:
+                end = buffer.find(b"\r\n\r\n", at + self._searched)
+                if (size if end < 0 else end) - at > _MAX_HEAD_BYTES:
                     raise ParseError("headers", 513, "too large")
-                self._need = end + 4 + _content_length(bytes(self._buffer[:end]))
+                if end < 0:
+                    self._searched = max(0, size - at - 3)
+                    break
+                self._need = end + 4 - at + _content_length(bytes(buffer[at:end]))
+                self._searched = 0
                 if self._need > _MAX_BYTES:
                     raise ParseError("message", 513, "too large")
-            if len(self._buffer) < self._need:
+            if size - at < self._need:
                 break
-            found.append(bytes(self._buffer[: self._need]))
-            self._drop(self._need)
-
-    def _drop(self, size: int) -> None:
-        self._buffer = self._buffer[size:]
-        self._need = 0
-        self._searched = 0
+            found.append(bytes(buffer[at : at + self._need]))
+            at += self._need
+            self._need = 0
+        if at:
+            self._buffer = buffer[at:]
 
 
 def _content_length(head: bytes) -> int:
@@ -104,7 +106,7 @@ def _content_length(head: bytes) -> int:
     lines = head.split(b"\r\n")
     for i, line in enumerate(lines):
         name, colon, rest = line.partition(b":")
-        if colon and i and name.rstrip().lower() in (b"content-length", b"l") and line[:1] not in (b" ", b"\t"):
+        if colon and i and name.rstrip(WSP).lower() in (b"content-length", b"l") and line[:1] not in (b" ", b"\t"):
             if value is not None:
                 raise ParseError("Content-Length", 400, "second")
             following = i + 1

@@ -86,6 +86,19 @@ class StreamTest(unittest.TestCase):
         self.assertEqual(parser.receive(large + long + ONE), [large, long, ONE])
         self.assertEqual(parser.fault, None)
 
+    def test_many_at_a_time(self):
+        """A thousand messages and pings in one piece, cut out one by one."""
+        parser = StreamParser()
+        self.assertEqual(parser.receive((ONE + PING + TWO) * 1000 + ONE[:9]), [ONE, PING, TWO] * 1000)
+        self.assertEqual(parser.pending_bytes, 9)
+        self.assertEqual(parser.receive(ONE[9:] + PONG), [ONE, PONG])
+        self.assertEqual(parser.receive(PONG * 1000), [PING] + [PING] * 499 + [PONG])
+
+    def test_control_bytes_before_the_colon(self):
+        """`message` refuses them, so they say nothing here either."""
+        self.refuse(b"OPTIONS sip:a SIP/2.0\r\nContent-Length\x0b: 0\r\n\r\n", 400)
+        self.assertEqual(StreamParser().receive(b"A\r\nContent-Length\x0b: 9\r\nl\t : 1\r\n\r\nx")[0][-1:], b"x")
+
     def test_noise(self):
         parser = StreamParser()
         for _ in range(100):
