@@ -213,16 +213,15 @@ def make_offer(
 
 def _choose_codec(media: Media, payload_types: "list[int]") -> "int | None":
     """The first static payload type that both have; an rtpmap that gives it another meaning rules it out."""
-    maps = media.attributes(b"rtpmap")
+    wanted = {b"%d" % pt: pt for pt in payload_types}
+    for rtpmap in media.attributes(b"rtpmap"):
+        number, _, encoding = rtpmap.partition(b" ")
+        pt = wanted.get(number)
+        if pt is not None and encoding.upper() not in (_CODECS[pt], _CODECS[pt] + b"/1"):
+            del wanted[number]
     for fmt in media.formats:
-        if fmt.isdigit() and len(fmt) < 4 and int(fmt) in payload_types:
-            wanted = _CODECS[int(fmt)]
-            for rtpmap in maps:
-                number, _, encoding = rtpmap.partition(b" ")
-                if number == fmt and encoding.upper() not in (wanted, wanted + b"/1"):
-                    break
-            else:
-                return int(fmt)
+        if fmt in wanted:
+            return wanted[fmt]
     return None
 
 

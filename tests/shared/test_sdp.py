@@ -207,7 +207,9 @@ class OfferAnswerTest(unittest.TestCase):
                 "no suite",
             ),
             (b" 0 8\r\n", b" 3 18\r\n", "no codec"),
+            (b" 0 8\r\n", b" 00 08\r\n", "no codec"),
             (b"PCMU/8000", b"OPUS/48000", None),
+            (b"PCMU/8000", b"pcma/8000/1", None),
             (b"m=audio 4000", b"m=audio 0", "no audio"),
             (b"m=audio", b"m=video", "no audio"),
         ):
@@ -219,6 +221,13 @@ class OfferAnswerTest(unittest.TestCase):
             with self.assertRaises(ParseError) as caught:
                 answer_to(Session.parse(body))
             self.assertEqual((caught.exception.status, caught.exception.reason), (488, why))
+
+    def test_formats_in_any_number(self):
+        """The first that is ours is taken, however many stand before it, and one that means something else is not."""
+        text = offer().serialize().replace(b" 0 8\r\n", b" 3" * 500 + b" 0" * 500 + b" 8\r\n")
+        self.assertEqual(answer_to(Session.parse(text))[1].payload_type, 0)
+        text = text.replace(b"a=rtpmap:0 PCMU/8000\r\n", b"a=rtpmap:1 X/1\r\n" * 90 + b"a=rtpmap:0 X/1\r\n")
+        self.assertEqual(answer_to(Session.parse(text))[1].payload_type, 8)
 
     def test_bad_answers(self):
         mine = offer()
