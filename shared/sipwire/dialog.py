@@ -117,7 +117,10 @@ class Dialog:
         routes = self.route_set
         if routes:
             first = Address.parse(routes[0])
-            if first.parsed_uri().param("lr") is None:
+            uri = first.parsed_uri()
+            if uri.headers:
+                raise ParseError("Route")
+            if uri.param("lr") is None:
                 # A strict router: "the UAC MUST place the first URI from the route set into the Request-URI ... [and]
                 # the remote target URI into the Route header field as the last value."
                 target = first.uri
@@ -153,10 +156,13 @@ class Dialog:
 def contact_of(message: "Request | Response") -> bytes:
     """The URI of a message's one Contact, which has to be a SIP or SIPS URI (section 8.1.1.8).
 
+    It becomes a Request-URI, so it has no headers component (section 19.1.1, table 1).
+
     Raises:
-        ParseError: none, several, or another scheme.
+        ParseError: none, several, another scheme, or with headers.
     """
     contacts = message.addresses("contact")
-    if len(contacts) != 1 or not Uri.parse(contacts[0].uri).is_sip:
+    uri = Uri.parse(contacts[0].uri) if len(contacts) == 1 else None
+    if uri is None or not uri.is_sip or uri.headers:
         raise ParseError("Contact")
     return contacts[0].uri

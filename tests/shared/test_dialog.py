@@ -54,6 +54,13 @@ class CallerTest(unittest.TestCase):
         self.assertEqual(bye.uri, b"sip:strict")
         self.assertEqual(bye.values("route"), [b"<sip:p2;lr>", b"<sip:bob@192.0.2.2>"])
 
+    def test_a_route_with_headers_is_of_no_use(self):
+        """As a strict router's it would become the Request-URI, which has none (section 19.1.1)."""
+        for route in (b"<sip:strict?Route=x>", b"<sip:p;lr?Route=x>"):
+            response = ok()
+            response.set("Record-Route", route)
+            self.assertRaises(ParseError, Dialog.as_caller(response).new_request, "BYE")
+
     def test_peer_requests(self):
         peer = Dialog.as_callee(INVITE, b"b", 100)
         bye = peer.new_request("BYE")
@@ -106,7 +113,7 @@ class CalleeTest(unittest.TestCase):
 
 class ContactTest(unittest.TestCase):
     def test_one_sip_contact(self):
-        for value in (b"*", b"<tel:+1>", b"<sip:a>, <sip:b>", b"<sip:a@b@c>"):
+        for value in (b"*", b"<tel:+1>", b"<sip:a>, <sip:b>", b"<sip:a@b@c>", b"<sip:a@b?Route=x>"):
             response = ok(value)
             self.assertRaises(ParseError, contact_of, response)
         response = ok()
