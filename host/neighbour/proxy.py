@@ -238,7 +238,9 @@ class Proxy:
         fork.begin(groups, MAX_BREADTH if breadth is None else min(breadth, MAX_BREADTH), loop_hash)
 
     def _check(self, request: Request, flow: "Flow", keys: set[str]) -> None:
-        """RFC 3261 section 16.3."""
+        """RFC 3261 section 16.3, before anybody is asked who they are."""
+        if request.uri.partition(b":")[0].lower() not in (b"sip", b"sips"):
+            raise RefusedError(416, "Unsupported URI Scheme")
         if request.uint("max-forwards", 255) == 0:
             raise RefusedError(483, "Too Many Hops")
         if "proxy-require" in keys:
