@@ -303,13 +303,14 @@ class Transactions:
         request = error.request
         if request is None or request.method == "ACK":
             return
-        try:
+        way = flow  # where its Via says nothing: back to where it came from
+        with contextlib.suppress(ParseError):
             _note_source(request, flow)
-            response = request.response(error.status, error.reason, new_token(4))
-            response.check()
-            self.send(response.serialize(), _way_back(request, flow))
-        except (ParseError, FlowClosedError):
-            pass  # there is not enough of it to answer, or no way back
+            way = _way_back(request, flow)
+        response = request.refusal(error, new_token(4))
+        if response is not None:
+            with contextlib.suppress(FlowClosedError):
+                self.send(response.serialize(), way)
 
     def _receive_request(self, request: Request, flow: Flow) -> None:
         key = server_key(request)
@@ -386,7 +387,10 @@ class Transactions:
     def send(self, data: bytes, flow: Flow) -> None:
         """Send bytes on a flow, counted and traced."""
         if self._trace:
-            self._log_line(">", parse(data), flow)
+            try:
+                self._log_line(">", parse(data), flow)
+            except ParseError as error:  # an answer to what was malformed repeats it
+                _log.debug("> malformed", reason=error.reason, flow=flow.key, protection=flow.protection)
         flow.send(data)
         self._sent[flow.protection].inc()
 

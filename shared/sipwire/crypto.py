@@ -108,7 +108,7 @@ class Crypto:
         """
         if len(value) > _MAX_LINE_BYTES:
             raise ParseError("crypto")
-        words = value.split()
+        words = [word for word in value.replace(b"\t", b" ").split(b" ") if word]
         if len(words) < 3 or not value[:1].isdigit():
             raise ParseError("crypto")
         if len(words[0]) > 9 or (words[0][:1] == b"0" and words[0] != b"0"):

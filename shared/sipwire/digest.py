@@ -11,7 +11,7 @@ from hashlib import md5, sha256
 
 from .compat import hex_of
 from .errors import ParseError, SecurityError
-from .grammar import get_param, is_token, parse_params, quote, split_list
+from .grammar import first_word, get_param, is_token, parse_params, quote, split_list
 
 __all__ = ["MD5", "SHA256", "Challenge", "Credentials", "authenticate", "choose", "ha1", "parse_scheme"]
 
@@ -166,11 +166,11 @@ def parse_scheme(value: bytes) -> "tuple[bytes, Params]":
     Raises:
         ParseError: malformed.
     """
-    words = value.split(None, 1)
-    if len(words) != 2 or not is_token(words[0]):
+    scheme, rest = first_word(value)
+    if not rest or not is_token(scheme):
         raise ParseError("credentials")
     # Some phones end the list with a comma; an empty element means nothing (RFC 7616 uses RFC 7230's lists).
-    return words[0].lower(), parse_params([part for part in split_list(words[1], b",") if part])
+    return scheme.lower(), parse_params([part for part in split_list(rest, b",") if part])
 
 
 def choose(values: "list[bytes]", realm: bytes, md5_allowed: bool = False) -> "Challenge | None":

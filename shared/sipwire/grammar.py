@@ -11,6 +11,7 @@ from .errors import ParseError
 
 __all__ = [
     "WSP",
+    "first_word",
     "get_param",
     "is_host",
     "is_token",
@@ -32,10 +33,11 @@ WSP = b" \t"
 _ALPHANUM = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _TOKEN = _ALPHANUM + b"-.!%*_+`'~"
 _HOST = _ALPHANUM + b"-."
-_IPV6 = b"0123456789abcdefABCDEF:."
-_QUOTE = const(0x22)
+_HEX = b"0123456789abcdefABCDEF"
+# What a parameter's value may hold outside of quotes: more than the token or host of gen-value, since addresses come
+# without brackets (RFC 5118 section 4.5), but nothing that ends a value for somebody else.
+_VALUE = _TOKEN + b"#$&()/:=?@[]^{|}"
 _BACKSLASH = const(0x5C)
-_LESS = const(0x3C)
 _MAX_DIGITS = const(
     20
 )  # leading zeros are allowed ("Max-Forwards: 0068", RFC 4475 section 3.1.1.1), endless ones are not
@@ -49,8 +51,27 @@ def is_token(value: bytes) -> bool:
 def is_host(value: bytes) -> bool:
     """Whether ``value`` is shaped like a host name, an IPv4 address or a bracketed IPv6 reference."""
     if value[:1] == b"[":
-        return value[-1:] == b"]" and value.count(b":") > 1 and not value[1:-1].strip(_IPV6)
+        return value[-1:] == b"]" and _is_ipv6(value[1:-1])
     return len(value) > 0 and not value.strip(_HOST) and b".." not in value and value[:1] != b"."
+
+
+def _is_ipv6(value: bytes) -> bool:
+    """Whether ``value`` is an IPv6 address (RFC 4291 section 2.2).
+
+    RFC 3261's grammar has a colon too many before an IPv4 address: "an implementation must tolerate both" (RFC 5118
+    section 4.10).
+    """
+    head, _, last = value.rpartition(b":")
+    if b"." in last:
+        numbers = last.split(b".")
+        if len(numbers) != 4 or [n for n in numbers if not n.isdigit() or len(n) > 3 or int(n) > 255]:
+            return False
+        value = (head[:-1] if head[-2:] == b"::" else head) + b":0:0"
+    left, gap, right = value.partition(b"::")
+    groups = (left.split(b":") if left else []) + (right.split(b":") if right else [])
+    if len(groups) > 7 if gap else len(groups) != 8:
+        return False
+    return not [group for group in groups if not group or len(group) > 4 or group.strip(_HEX)]
 
 
 def parse_uint(value: bytes, limit: int, what: str) -> int:
@@ -77,6 +98,15 @@ def parse_port(value: bytes) -> int:
     return port
 
 
+def first_word(value: bytes) -> "tuple[bytes, bytes]":
+    """What stands before the first white space, and what after it; ``split()`` takes control bytes for white space."""
+    at = value.find(b" ")
+    tab = value.find(b"\t")
+    if tab >= 0 and (tab < at or at < 0):
+        at = tab
+    return (value, b"") if at < 0 else (value[:at], value[at:].strip(WSP))
+
+
 def unfold(value: bytes) -> bytes:
     """Undo line folding (RFC 3261 section 7.3.1): each fold becomes one space."""
     return b" ".join([line.strip(WSP) for line in value.split(b"\r\n")]).strip(WSP)
@@ -101,22 +131,35 @@ def split_list(value: bytes, separator: bytes) -> "list[bytes]":
     if b'"' not in value and b"<" not in value:
         return [part.strip(WSP) for part in value.split(separator)]
     parts = []
-    mark = separator[0]
+    end = len(value)
     start = at = 0
-    while at < len(value):
-        byte = value[at]
-        if byte == mark:
-            parts.append(value[start:at].strip(WSP))
-            start = at + 1
-        elif byte == _QUOTE:
-            at = _end_of_quoted(value, at)
-        elif byte == _LESS:
-            at = value.find(b">", at)
-            if at < 0:
+    # Where the next of each stands, and at the end where there is none: found once, so that long values take no longer.
+    mark = quote = less = -1
+    while True:
+        if mark < at:
+            mark = value.find(separator, at)
+            if mark < 0:
+                mark = end
+        if quote < at:
+            quote = value.find(b'"', at)
+            if quote < 0:
+                quote = end
+        if less < at:
+            less = value.find(b"<", at)
+            if less < 0:
+                less = end
+        if mark < quote and mark < less:
+            parts.append(value[start:mark].strip(WSP))
+            start = at = mark + 1
+        elif quote < less:
+            at = _end_of_quoted(value, quote) + 1
+        elif less < end:
+            at = value.find(b">", less) + 1
+            if not at:
                 raise ParseError("brackets")
-        at += 1
-    parts.append(value[start:].strip(WSP))
-    return parts
+        else:
+            parts.append(value[start:].strip(WSP))
+            return parts
 
 
 def quote(text: bytes) -> bytes:
@@ -153,7 +196,8 @@ def parse_params(parts: "list[bytes]") -> "Params":
     Names and values stay as written (a quoted value keeps its quotes); the value is None where there is no "=".
 
     Raises:
-        ParseError: an empty parameter, a name that is no token, an empty or malformed value.
+        ParseError: an empty parameter, a name that is no token, a value that is empty, malformed, or has a byte which
+            only quotes may hold.
     """
     params: "Params" = []
     for part in parts:
@@ -162,8 +206,11 @@ def parse_params(parts: "list[bytes]") -> "Params":
         value = value.strip(WSP)
         if not is_token(name) or (equal and not value):
             raise ParseError("parameter")
-        if value[:1] == b'"' and _end_of_quoted(value, 0) != len(value) - 1:
-            raise ParseError("quotes")
+        if value[:1] == b'"':
+            if _end_of_quoted(value, 0) != len(value) - 1:
+                raise ParseError("quotes")
+        elif value.strip(_VALUE):
+            raise ParseError("parameter")
         params.append((name, value if equal else None))
     return params
 

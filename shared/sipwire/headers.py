@@ -8,6 +8,7 @@ from .compat import cached, const
 from .errors import ParseError
 from .grammar import (
     WSP,
+    first_word,
     get_param,
     is_host,
     is_token,
@@ -26,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .grammar import Params
 
-# RFC 3261 section 7.3.3 and, for r, o, u, x and y, RFC 3515, 6665, 4028, 3892, 3841.
+# RFC 3261 section 7.3.3 and, after the first ten, RFC 6665, 3515, 4028, 3892, 3841 and 4474.
 _COMPACT = {
     "v": "via",
     "f": "from",
@@ -40,9 +41,14 @@ _COMPACT = {
     "s": "subject",
     "o": "event",
     "r": "refer-to",
-    "": "referred-by",
     "u": "allow-events",
     "x": "session-expires",
+    "b": "referred-by",
+    "a": "accept-contact",
+    "d": "request-disposition",
+    "j": "reject-contact",
+    "y": "identity",
+    "n": "identity-info",
 }
 _MAX_KNOWN = 4096  # addresses remembered: a call has three, each in a dozen of messages
 _MAX_CSEQ = const(0x7FFFFFFF)  # RFC 3261 section 8.1.1.5: "MUST be less than 2**31"; else 400
@@ -130,31 +136,33 @@ class Via:
         host: sent-by host as written.
         port: sent-by port, or None.
         params: (name, value) pairs.
+        version: ``b"2.0"``. Others are read too, so that 505 can be answered to them.
     """
 
-    def __init__(self, transport: bytes, host: bytes, port: "int | None", params: "Params") -> None:
+    def __init__(
+        self, transport: bytes, host: bytes, port: "int | None", params: "Params", version: bytes = b"2.0"
+    ) -> None:
         self.transport = transport
         self.host = host
         self.port = port
         self.params = params
+        self.version = version
 
     @classmethod
     def parse(cls, value: bytes) -> "Via":
         """Read one Via value; a comma-separated list must be split before.
 
         Raises:
-            ParseError: malformed (400), or another protocol version (505).
+            ParseError: malformed.
         """
         parts = value.split(b";")
         pieces = parts[0].split(b"/", 2)
         if len(pieces) != 3 or pieces[0].strip(WSP).upper() != b"SIP":
             raise ParseError("Via")
-        if pieces[1].strip(WSP) != b"2.0":
-            raise ParseError("Via", 505)
-        words = pieces[2].split(None, 1)
-        if len(words) != 2 or not is_token(words[0]):
+        version = pieces[1].strip(WSP)
+        transport, host = first_word(pieces[2].strip(WSP))
+        if not is_token(transport) or not is_token(version):
             raise ParseError("Via")
-        host = words[1].strip(WSP)
         port = None
         close = host.rfind(b"]")
         colon = host.find(b":", close + 1)
@@ -163,13 +171,12 @@ class Via:
             host = host[:colon].strip(WSP)
         if not is_host(host):
             raise ParseError("Via")
-        return cls(
-            words[0].upper(), host, port, parse_params(parts[1:] if b'"' not in value else split_list(value, b";")[1:])
-        )
+        params = parse_params(parts[1:] if b'"' not in value else split_list(value, b";")[1:])
+        return cls(transport.upper(), host, port, params, version)
 
     def serialize(self) -> bytes:
         """The value in its usual form."""
-        return b"SIP/2.0/" + self.transport + b" " + self.sent_by + join_params(self.params)
+        return b"SIP/" + self.version + b"/" + self.transport + b" " + self.sent_by + join_params(self.params)
 
     @property
     def sent_by(self) -> bytes:
@@ -200,10 +207,10 @@ class CSeq:
         Raises:
             ParseError: malformed or out of range.
         """
-        words = value.split(None, 1)
-        if len(words) != 2 or not is_token(words[1]):
+        number, method = first_word(value)
+        if not is_token(method):
             raise ParseError("CSeq")
-        return cls(parse_uint(words[0], _MAX_CSEQ, "CSeq"), words[1].decode())
+        return cls(parse_uint(number, _MAX_CSEQ, "CSeq"), method.decode())
 
     def serialize(self) -> bytes:
         """``4711 INVITE``."""

@@ -11,6 +11,7 @@ from .compat import cached, const
 from .errors import ParseError
 from .grammar import WSP, is_token, parse_uint, split_list, unfold
 from .headers import Address, CSeq, Via, address_of, cseq_of, header_key
+from .uri import uri_of
 
 __all__ = ["MAX_HEADERS", "MAX_HEAD_BYTES", "MAX_MESSAGE_BYTES", "Message", "Request", "Response", "parse"]
 
@@ -84,11 +85,7 @@ class Message:
         elements = []
         for name, line in self.fields:
             if name == key:
-                value = _value(line)
-                if b"," in value:
-                    elements.extend(split_list(value, b","))
-                else:
-                    elements.append(value)
+                elements.extend(split_list(_value(line), b","))
         for element in elements:
             if not element:
                 raise ParseError("list")
@@ -163,8 +160,12 @@ class Message:
             for key, line in self.fields:
                 if key == "via":
                     raw = _value(line)
-                    value = Via.parse(split_list(raw, b",")[0] if b"," in raw else raw)
-                    self._read[key] = value
+                    if b"," in raw:
+                        elements = split_list(raw, b",")
+                        if b"" in elements:
+                            raise ParseError("list")
+                        raw = elements[0]
+                    value = self._read[key] = Via.parse(raw)
                     break
             else:
                 raise ParseError("via", 400, _MISSING)
@@ -248,13 +249,30 @@ class Request(Message):
     def response(self, status: int, reason: str, to_tag: bytes = b"") -> "Response":
         """A response to this request, as RFC 3261 section 8.2.6 builds it, with an empty body.
 
-        Made of a malformed request it may be malformed itself: `check` tells.
-
         Args:
             status: 100 to 699.
             reason: the reason phrase.
             to_tag: added to To where it has no tag, except in a 100.
         """
+        has_tag = not to_tag or status == 100 or self.to.tag
+        return self._answer(status, reason, b"" if has_tag else b";tag=" + to_tag)
+
+    def refusal(self, error: ParseError, to_tag: bytes) -> "Response | None":
+        """The answer to this request, which `parse` refused; None where it has no Via, which says whom to answer.
+
+        Whatever it has of From, To, Call-ID, CSeq and Via is copied, malformed or not: its sender has to know it again.
+        "An element receiving this message must not break because of the missing information. Ideally, it will respond
+        with a 400 Bad Request error." (RFC 4475 section 3.3.1)
+        """
+        if self.get("via") is None:
+            return None
+        try:
+            tag = b"" if self.to.tag else b";tag=" + to_tag
+        except ParseError:
+            tag = b""
+        return self._answer(error.status, error.reason, tag)
+
+    def _answer(self, status: int, reason: str, tag: bytes) -> "Response":
         response = Response(status, reason.encode())
         seen = []
         for key, line in self.fields:
@@ -263,10 +281,7 @@ class Request(Message):
                     continue  # of what may be there once, a malformed request has more
                 if key != "via":
                     seen.append(key)
-                tag = b""
-                if key == "to" and to_tag and status != 100 and not self.to.tag:
-                    tag = b";tag=" + to_tag
-                response.fields.append((key, line + tag))
+                response.fields.append((key, line + tag if key == "to" else line))
         response.add("Content-Length", b"0")
         return response
 
@@ -277,24 +292,18 @@ class Request(Message):
             ParseError: with the status to answer and this request.
         """
         try:
-            if self.uri.find(b":") < 1 or self.uri[:1] == b"<":
-                raise ParseError("Request-URI")
             self._check()
+            if self.via.version != b"2.0":
+                raise ParseError("version", 505, "unknown")
             if self.cseq.method != self.method:
                 raise ParseError("CSeq", 400, "mismatched")
             self.uint("max-forwards", _MAX_FORWARDS)
-            if self.uri[:4].lower() in (b"sip:", b"sips"):
-                self._check_uri()
+            # RFC 3261 section 19.1.1, table 1: a Request-URI has no headers component.
+            if uri_of(self.uri).headers:
+                raise ParseError("Request-URI")
         except ParseError as error:
             error.request = self
             raise
-
-    def _check_uri(self) -> None:
-        from .uri import uri_of
-
-        # RFC 3261 section 19.1.1, table 1: a Request-URI has no headers component.
-        if uri_of(self.uri).headers:
-            raise ParseError("Request-URI")
 
 
 class Response(Message):

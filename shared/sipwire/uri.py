@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .grammar import Params
 
 _SCHEME = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-."
-_USER = _SCHEME + b"_!~*'()&=+$,;?/%:"  # unreserved / escaped / user-unreserved, and ":" before a password
+_PLAIN = _SCHEME + b"_!~*'()&=$,;?/"  # unreserved / user-unreserved: what needs no escape in a user
+_USER = _PLAIN + b"%:"  # and escaped, and ":" before a password
+_URI = _USER + b"#@[\\]^`{|}"  # nothing but visible ASCII, and no quote or bracket that would end the URI in a header
 _MAX_KNOWN = 4096  # URIs remembered: those of the users of a small domain and of their calls
 _HEX = b"0123456789abcdefABCDEF"
 
@@ -74,12 +76,12 @@ class Uri:
         """Read one URI, without angle brackets.
 
         Raises:
-            ParseError: not a URI; for sip and sips also a malformed user, host, port or parameter.
+            ParseError: not a URI; for sip and sips also a malformed user, host, port, parameter or escape.
         """
         scheme, colon, rest = value.partition(b":")
         if not colon or not rest or scheme.strip(_SCHEME) or not scheme[:1].isalpha():
             raise ParseError("URI")
-        if b" " in rest or b"\t" in rest or b"<" in rest or b">" in rest or b'"' in rest:
+        if rest.strip(_URI):
             raise ParseError("URI")
         uri = cls(b"", None, None, None, scheme.lower())
         if not uri.is_sip:
@@ -87,12 +89,12 @@ class Uri:
             return uri
         user, at, tail = rest.partition(b"@")
         if at:
-            if not user or user.strip(_USER) or b"@" in tail:
+            if not user or user[:1] == b":" or user.strip(_USER) or b"@" in tail:
                 raise ParseError("URI")
-            unescape(user)
             uri.user = user
         else:
             tail = rest
+        unescape(rest)
         tail, _, uri.headers = tail.partition(b"?")
         hostport, semicolon, params = tail.partition(b";")
         if semicolon:
@@ -135,14 +137,23 @@ class Uri:
     def aor(self) -> bytes:
         """The canonical address-of-record of WIRE's notation: ``sip:user@host``, host in lower case, nothing else.
 
-        A password is left out and the user unescaped once (RFC 3261 section 10.3 step 5), unless that brings up a
-        character which can't stand in a user: "a%40b" must not become somebody at b.
+        A password is left out and the user unescaped (RFC 3261 section 10.3 step 5) but for what needs its escape:
+        "a%40b" must not become somebody at b, and "a%2541" not "aA" when it is read once more.
         """
         if self.user is None:
             return b"sip:" + self.host.lower()
-        written = self.user.partition(b":")[0]
-        user = unescape(written)
-        return b"sip:" + (written if user.strip(_USER) else user) + b"@" + self.host.lower()
+        user = self.user.partition(b":")[0]
+        return b"sip:" + (_least_escaped(user) if b"%" in user else user) + b"@" + self.host.lower()
+
+
+def _least_escaped(user: bytes) -> bytes:
+    """A user with the escapes that it needs and no others, their digits in upper case."""
+    parts = user.split(b"%")
+    out = [parts[0]]
+    for part in parts[1:]:
+        character = unescape(b"%" + part[:2])
+        out.append((b"%" + part[:2].upper() if character.strip(_PLAIN) else character) + part[2:])
+    return b"".join(out)
 
 
 @cached(_MAX_KNOWN)

@@ -42,7 +42,7 @@ MALFORMED = [
     (b"Content-Length: 0", b"Content-Length: 1", 400),
     (b"Content-Length: 0", b"Content-Length: x", 400),
     (b"Content-Length: 0", b"Content-Length: 0\r\nl: 0", 400),
-    (b"SIP/2.0/UDP", b"SIP/3.0/UDP", None),
+    (b"SIP/2.0/UDP", b"SIP/3.0/UDP", 505),
     (b"SIP/2.0/UDP", b"UDP", None),
     (b"192.0.2.1:5060;", b"192.0.2.1:0;", None),
     (b"Content-Length: 0", b"Content Length: 0", 400),

@@ -57,6 +57,7 @@ class ChallengeTest(unittest.TestCase):
         for value in (
             b"",
             b"Digest",
+            b'Digest\x0brealm="x", nonce="y"',
             b'Basic realm="x"',
             b'Digest realm="x"',
             b'Digest nonce="x"',

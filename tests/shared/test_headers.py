@@ -53,6 +53,10 @@ class AddressTest(unittest.TestCase):
         b"Bell, A. <sip:a@b>",
         b'a "b" <sip:a@b>',
         b"<<sip:a@b>>",
+        b"<sip:a@b>;tag=a b",
+        b"<sip:a@b>;tag=a,b",
+        b"<sip:a@b>;tag=a\0b",
+        b"<sip:a@b>;tag=<a>",
     ]
 
     def test_invalid(self):
@@ -85,6 +89,13 @@ class ViaTest(unittest.TestCase):
             self.assertEqual((via.transport, via.host, via.port), (transport, host, port))
             self.assertEqual(via.serialize(), canonical)
 
+    def test_other_versions(self):
+        """They are read, to be answered 505: see `message`."""
+        via = Via.parse(b"SIP / 7.0/UDP a;branch=x")
+        self.assertEqual((via.version, via.host), (b"7.0", b"a"))
+        self.assertEqual(via.serialize(), b"SIP/7.0/UDP a;branch=x")
+        self.assertEqual(Via.parse(b"SIP/2.0/UDP a").version, b"2.0")
+
     def test_params(self):
         via = Via.parse(b"SIP/2.0/UDP a;RPort;branch=b")
         self.assertEqual(via.param("rport"), b"")
@@ -100,7 +111,10 @@ class ViaTest(unittest.TestCase):
             (b"SIP/2.0/UDP", 400),
             (b"SIP/2.0 a", 400),
             (b"HTTP/2.0/UDP a", 400),
-            (b"SIP/7.0/UDP a", 505),
+            (b"SIP//UDP a", 400),
+            (b"SIP/2.0/UDP\x0ba", 400),
+            (b"SIP/2.0/UDP a;x=b c", 400),
+            (b"SIP/2.0/UDP a;x=b\x0bc", 400),
             (b"SIP/2.0/UDP a:x", 400),
             (b"SIP/2.0/UDP a:", 400),
             (b"SIP/2.0/UDP a:0", 400),
@@ -132,6 +146,9 @@ class CSeqTest(unittest.TestCase):
             b"1 IN VITE",
             b"1 INV/ITE",
             b"+1 INVITE",
+            b"1\x0bINVITE",
+            b"1 \x0bINVITE",
+            b"1\0INVITE",
         ):
             with self.subTest(repr(text)):
                 self.assertRaises(ParseError, CSeq.parse, text)
@@ -146,8 +163,37 @@ class KeyTest(unittest.TestCase):
             ("I", "call-id"),
             ("X-New", "x-new"),
             ("x", "session-expires"),
+            ("", ""),
         ):
             self.assertEqual(header_key(name), key)
+
+    def test_every_compact_form(self):
+        """Those that are registered (RFC 3261, 3515, 3841, 3892, 4028, 4474, 6665), and no other letter."""
+        for letter, name in (
+            ("a", "accept-contact"),
+            ("b", "referred-by"),
+            ("c", "content-type"),
+            ("d", "request-disposition"),
+            ("e", "content-encoding"),
+            ("f", "from"),
+            ("i", "call-id"),
+            ("j", "reject-contact"),
+            ("k", "supported"),
+            ("l", "content-length"),
+            ("m", "contact"),
+            ("n", "identity-info"),
+            ("o", "event"),
+            ("r", "refer-to"),
+            ("s", "subject"),
+            ("t", "to"),
+            ("u", "allow-events"),
+            ("v", "via"),
+            ("x", "session-expires"),
+            ("y", "identity"),
+        ):
+            self.assertEqual(header_key(letter), name)
+        for letter in "ghpqwz":
+            self.assertEqual(header_key(letter.upper()), letter)
 
 
 if __name__ == "__main__":

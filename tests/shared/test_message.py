@@ -2,7 +2,10 @@ import unittest
 
 from sipwire.editing import remove, remove_first, set_via, set_via_param, tokens
 from sipwire.errors import ParseError
+from sipwire.headers import Via
 from sipwire.message import MAX_HEAD_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES, Request, Response, parse
+from sipwire.sdp import Session
+from sipwire.uri import Uri
 from support import load, read
 
 INVITE = (
@@ -36,6 +39,14 @@ def without(name):
     return b"\r\n".join(lines)
 
 
+def case_of(name, new_name):
+    for case in load("rfc4475/index.json")["messages"]:
+        if case["name"] == name:
+            case["name"] = new_name
+            return case
+    raise ValueError(name)
+
+
 def changed(old, new):
     data = INVITE.replace(old, new)
     assert data != INVITE
@@ -44,19 +55,22 @@ def changed(old, new):
 
 class VectorTest(unittest.TestCase):
     def judge(self, case, data):
+        """What the index says: accepted and kept as it is, or refused with a status it names and an answer to send."""
         try:
             message = parse(data)
         except ParseError as error:
             self.assertNotEqual(case["parse"], "accept", case["name"] + ": " + error.reason)
-            wanted = case["expect"].get("any", case["expect"].get("udp", ""))
-            if case["name"] not in ("mismatch02", "baddn") and case["parse"] == "reject":
-                self.assertEqual(str(error.status), wanted[:3], case["name"])
-            if case["parse"] == "reject":
-                self.assertIsInstance(error.request, Request)
-            return None
+            if case["name"] == "baddn":  # the archive's file ends before its headers do
+                self.assertEqual(error.reason, "no headers")
+                self.judge(case_of("baddn", "baddn_complete"), read("rfc4475/variants/baddn_complete.dat"))
+                return
+            self.assertIn(str(error.status), " ".join(case["expect"].values()), case["name"])
+            answer = error.request.refusal(error, b"t")
+            self.assertEqual(answer.status, error.status)
+            self.assertEqual(answer.get_all("via"), error.request.get_all("via"))
+            return
         self.assertNotEqual(case["parse"], "reject", case["name"])
         self.assertEqual(message.serialize(), data, case["name"])
-        return message
 
     def test_rfc4475(self):
         cases = load("rfc4475/index.json")["messages"]
@@ -118,6 +132,35 @@ class VectorTest(unittest.TestCase):
         message = parse(read("rfc4475/msgs/inv2543.dat"))
         self.assertTrue(message.body.startswith(b"v=0\r\n"))
         self.assertEqual(message.via.branch, b"")
+
+    def test_ipv6_references(self):
+        """RFC 5118: where the port is, addresses without brackets, IPv4 inside, one colon too many."""
+
+        def message(name):
+            return parse(read("rfc5118/crlf_fixed/" + name + ".dat"))
+
+        for name, host, port in (
+            ("ipv6-good", b"[2001:db8::10]", None),
+            ("port-ambiguous", b"[2001:db8::10:5070]", None),
+            ("port-unambiguous", b"[2001:db8::10]", 5070),
+            ("ipv6-correct-abnf-2-colons", b"[2001:db8::192.0.2.1]", None),
+        ):
+            uri = Uri.parse(message(name).uri)
+            self.assertEqual((uri.host, uri.port), (host, port), name)
+        via = message("via-received-param-no-delim").via
+        self.assertEqual((via.host, via.port), (b"[2001:db8::9:1]", None))
+        self.assertEqual(via.param("received"), b"2001:db8::9:255")
+        vias = [Via.parse(value) for value in message("mult-ip-in-header").values("via")]
+        self.assertEqual(
+            [(via.host, via.port) for via in vias],
+            [(b"[2001:db8::9:1]", 6050), (b"192.0.2.1", None), (b"[2001:db8::9:255]", None)],
+        )
+        session = Session.parse(message("ipv6-in-sdp").body)
+        self.assertEqual([session.address(media) for media in session.media], [b"2001:db8::20"] * 2)
+        two = read("rfc5118/crlf_fixed/ipv6-correct-abnf-2-colons.dat")
+        three = parse(two.replace(b"db8::192", b"db8:::192"))
+        self.assertEqual(Uri.parse(three.uri).host, b"[2001:db8:::192.0.2.1]")
+        self.assertEqual(three.to.parsed_uri().host, b"[2001:db8:::192.0.2.1]")
 
     def test_binary_body(self):
         message = parse(read("rfc4475/msgs/mpart01.dat"))
@@ -202,6 +245,11 @@ class ParseTest(unittest.TestCase):
         (changed(b"kept as", b"kept\ras"), 400),
         (changed(b"Via: ", b" Via: "), 400),
         (changed(b"Via: SIP", b"Via: ,SIP"), 400),
+        (changed(b", SIP/2.0/TCP x;branch=z9hG4bK2", b","), 400),
+        (changed(b", SIP/2.0/TCP x;branch=z9hG4bK2", b', "'), 400),
+        (changed(b"Via: SIP/2.0", b"Via: SIP/7.0"), 505),
+        (changed(b"sip:bob@b.example SIP", b"tel:+1\x0b SIP"), 400),
+        (changed(b"sip:bob@b.example SIP", b"urn:<a> SIP"), 400),
         (changed(b"a84b4c76e66710@", b"a84b 4c76e66710@"), 400),
         (OK.replace(b"200", b"099"), 400),
         (OK.replace(b"200", b"700"), 400),
@@ -225,26 +273,53 @@ class ParseTest(unittest.TestCase):
             with self.assertRaises(ParseError) as caught:
                 parse(large)
             self.assertEqual(caught.exception.status, 513)
-            caught.exception.request.response(513, "Message Too Large").check()
+            caught.exception.request.refusal(caught.exception, b"t").check()
         many = b"".join([b"X-%d: y\r\n" % i for i in range(MAX_HEADERS)])
         with self.assertRaises(ParseError) as caught:
             parse(changed(b"X-Unknown", many + b"X-Unknown"))
         self.assertEqual(caught.exception.reason, "too large headers")
 
+    def refusal(self, data):
+        with self.assertRaises(ParseError) as caught:
+            parse(data)
+        return caught.exception.request.refusal(caught.exception, b"ours")
+
     def test_what_can_be_answered_comes_with_the_error(self):
-        for data, reason in (
-            (changed(b"314159 INVITE", b"314159 BYE"), b"mismatched CSeq"),
-            (changed(b"X-Unknown:", b"X-Unknown"), b"malformed header"),
-            (changed(b"To: ", b"To: <sip:x@y>\r\nTo: "), b"second to"),
+        for data, line in (
+            (changed(b"314159 INVITE", b"314159 BYE"), b"400 mismatched CSeq"),
+            (changed(b"X-Unknown:", b"X-Unknown"), b"400 malformed header"),
+            (changed(b"To: ", b"To: <sip:x@y>\r\nTo: "), b"400 second to"),
+            (changed(b"SIP/2.0\r\nVia: SIP/2.0", b"SIP/7.0\r\nVia: SIP/7.0"), b"505 unknown version"),
+            (changed(b"X-Unknown: ", b"X-Unknown: " + b"y" * MAX_HEAD_BYTES), b"513 too large message"),
         ):
-            with self.subTest(reason.decode()):
-                with self.assertRaises(ParseError) as caught:
-                    parse(data)
-                response = caught.exception.request.response(400, caught.exception.reason)
-                response.check()
-                self.assertTrue(
-                    response.serialize().startswith(b"SIP/2.0 400 %s\r\nVia: SIP/2.0/UDP pc.a.example" % reason)
-                )
+            with self.subTest(line.decode()):
+                response = self.refusal(data)
+                self.assertTrue(response.serialize().startswith(b"SIP/2.0 " + line + b"\r\nVia: SIP/"))
+                again = parse(response.serialize())
+                self.assertEqual(again.to.tag, b"ours")
+                self.assertEqual(len(again.values("via")), 2)
+
+    def test_what_is_malformed_is_repeated_as_it_is(self):
+        """So that its sender knows the answer again; what is missing is missing there too."""
+        for old, new, line in (
+            (b"To: Bob <", b"To: Bob < ", b"To: Bob < sip:bob@b.example>"),
+            (b"To: Bob <sip:bob@b.example>\r\n", b"", None),
+            (b"From: Alice", b"From: Alice, too", b"From: Alice, too <sip:alice@a.example>;tag=1928301774"),
+            (b"SIP/2.0/UDP pc", b"SIP/2.0/UDP ;;pc", b"Via: SIP/2.0/UDP ;;pc.a.example;branch=z9hG4bK1"),
+            (b"CSeq: 314159 INVITE\r\n", b"", None),
+        ):
+            response = self.refusal(changed(old, new))
+            self.assertEqual(response.status, 400)
+            if line:
+                self.assertIn(b"\r\n" + line, response.serialize())
+            self.assertEqual(len(response.fields), 6 if line else 5)
+
+    def test_nothing_to_answer_to(self):
+        self.assertIsNone(self.refusal(without(b"Via")))
+        for data in (b"\0" * 100 + b"\r\n\r\n", INVITE.replace(b"INV", b"(INV"), INVITE.replace(b"kept", b"k\npt")):
+            with self.assertRaises(ParseError) as caught:
+                parse(data)
+            self.assertIsNone(caught.exception.request)
 
     def test_white_space_before_the_colon(self):
         """HCOLON allows it, and nobody may read another header than we do (CVE-2020-28361)."""
@@ -321,6 +396,13 @@ class FieldTest(unittest.TestCase):
         self.message.add("Require", b"timer")
         self.assertEqual(tokens(self.message, "require"), [b"sec-agree", b"100rel", b"timer"])
         self.assertEqual(tokens(self.message, "supported"), [])
+
+    def test_one_way_to_read_a_list(self):
+        """What one reader of a list refuses, the others refuse too."""
+        for value in (b'a"b', b"<a", b'a,"b'):
+            self.message.set("Require", value)
+            self.assertRaises(ParseError, self.message.values, "require")
+            self.assertRaises(ParseError, tokens, self.message, "require")
 
     def test_empty_element(self):
         self.message.set("Contact", b"<sip:a@b>,,<sip:c@d>")

@@ -90,6 +90,20 @@ class UriTest(unittest.TestCase):
         b"sip:a@b;;",
         b'sip:"a"@b',
         b"sip:a@b\r\nVia: x",
+        b"sip::pw@b",
+        b"sip:a@b;x=%zz",
+        b"sip:a@b;x=%4",
+        b"sip:a@b?x=%",
+        b"sip:a@b;x=\0",
+        b"sip:a@b;x=\x7f",
+        b"sip:a@b?x=\x0b",
+        b"sip:a@b;x=\xc3\xa9",
+        b"sip:a@b;x=c,d",
+        b"sip:a@[1:2]",
+        b"tel:+1 2",
+        b"tel:+1\x0b2",
+        b"tel:\xc3\xa9",
+        b"urn:<a>",
     ]
 
     def test_invalid(self):
@@ -113,8 +127,12 @@ class UriTest(unittest.TestCase):
             # What can't stand in a user stays escaped: nobody gets to be "b" at "evil", or to bring a line end.
             (b"sip:a%40b.example@evil.example", b"sip:a%40b.example@evil.example"),
             (b"sip:a%0Asip:b@c", b"sip:a%0Asip@c"),
+            (b"sip:a%2541@c", b"sip:a%2541@c"),
+            (b"sip:a%3ab@c", b"sip:a%3Ab@c"),
+            (b"sip:%c3%ab%2b%5f@c", b"sip:%C3%AB+_@c"),
         ):
             self.assertEqual(Uri.parse(text).aor(), aor)
+            self.assertEqual(Uri.parse(aor).aor(), aor, "said again it is the same")
 
 
 if __name__ == "__main__":
