@@ -392,7 +392,7 @@ def test_peers(
 
 def test_bench_names_its_parts() -> None:
     said = run("bench", "speed", status=2)
-    assert "no benchmark 'speed'; there are memory, srtp, codec, neighbour" in said
+    assert "no benchmark 'speed'; there are memory, srtp, codec, contacts, neighbour" in said
     said = run("bench", "--quick", "codec")
     for name in ("CPython", "cryptography", "uvloop"):
         assert re.search(rf"\b{name} \d+\.\d", said)

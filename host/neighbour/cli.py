@@ -9,6 +9,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Coroutine
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -22,7 +23,16 @@ from . import logs
 from .agent.authority import Authority, AuthorityError, write_private
 from .check import check as check_config
 from .config import Config, ConfigError, domain_name, load, numeric_address, parse_address
-from .store.accounts import AccountExistsError, add_account, list_accounts, remove_account
+from .store.accounts import (
+    PROXY,
+    REDIRECT,
+    AccountExistsError,
+    AccountModeError,
+    add_account,
+    list_accounts,
+    remove_account,
+    set_mode,
+)
 from .store.database import Store, StoreError, migrate
 from .transport.flow import Listener
 
@@ -263,6 +273,9 @@ def account_add(
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the phone's password from standard input.")
     ] = False,
+    redirect: Annotated[
+        bool, typer.Option("--redirect", help="Tell who calls where the phone is, in place of forwarding.")
+    ] = False,
     terminal: Annotated[Path | None, typer.Option(help="Write the terminal's configuration to this file.")] = None,
     neighbour: Annotated[
         str, typer.Option(help="Where the terminal finds us, host:port; default: the first udp listener.")
@@ -278,6 +291,8 @@ def account_add(
         raise _fail(f"{user}: letters, digits, and . _ + - are wanted")
     if md5 and not phone:
         raise _fail("--md5 goes with --phone: terminals use SHA-256")
+    if redirect and not phone:
+        raise _fail("--redirect goes with --phone: a terminal is reached through its neighbour only")
     if phone and terminal is not None:
         raise _fail("--terminal and --phone exclude each other")
     path = terminal or Path(f"{user}.json")
@@ -286,7 +301,16 @@ def account_add(
         raise _fail(f"{path}: is there already; remove it, or name another file with --terminal")
     secret, shown = _secret(phone=phone, from_stdin=password_stdin)
     store = _store(settings)
-    work = add_account(store, settings.domain, user, secret, is_terminal=not phone, md5=md5, auth_user=auth_user)
+    work = add_account(
+        store,
+        settings.domain,
+        user,
+        secret,
+        is_terminal=not phone,
+        md5=md5,
+        auth_user=auth_user,
+        mode=REDIRECT if redirect else None,
+    )
     try:
         added = _with_store(work, store)
     except AccountExistsError as error:
@@ -342,11 +366,40 @@ def account_list(config: ConfigPath = _HERE) -> None:
     """List the users."""
     settings = _load(config)
     store = _store(settings)
-    table = Table("user", "kind", "digest", box=None)
+    table = Table("user", "kind", "digest", "mode", box=None)
     for account in _with_store(list_accounts(store), store):
         kind = "terminal" if account.is_terminal else "phone"
-        table.add_row(f"sip:{account.user}@{settings.domain}", kind, account.algorithm.decode())
+        table.add_row(f"sip:{account.user}@{settings.domain}", kind, account.algorithm.decode(), account.mode)
     _out.print(table)
+
+
+class _Mode(StrEnum):
+    """The modes of an account as the command line has them."""
+
+    PROXY = PROXY
+    REDIRECT = REDIRECT
+    DEFAULT = "default"
+
+
+@_account.command("set")
+def account_set(
+    user: Annotated[str, typer.Argument(help="The user part of sip:USER@domain.")],
+    mode: Annotated[
+        _Mode,
+        typer.Option(help="Forward to its phones, tell who calls where they are, or as proxy.mode has it."),
+    ],
+    config: ConfigPath = _HERE,
+) -> None:
+    """Change how a user is reached; registrations stay, and a running neighbour sees it within a second."""
+    settings = _load(config)
+    store = _store(settings)
+    try:
+        found = _with_store(set_mode(store, user, None if mode is _Mode.DEFAULT else mode.value), store)
+    except AccountModeError as error:
+        raise _fail(str(error)) from None
+    if not found:
+        raise _fail(f"{user}: no such user", status=1)
+    _out.print(f"sip:{user}@{settings.domain}: mode {mode.value}", markup=False)
 
 
 @_account.command("remove")

@@ -130,9 +130,11 @@ class StoreConfig(_Table):
 class RegistrarConfig(_Table):
     """Limits of registrations."""
 
-    min_expires_s: int = Field(default=60, ge=1)
+    min_expires_s: int = Field(default=60, ge=1, le=3600)  # no longer one may be refused (RFC 3261 section 10.3 step 7)
     max_expires_s: int = Field(default=3600, ge=1, le=86400)
     max_contacts: int = Field(default=8, ge=1, le=100)
+    edge_proxies: list[Domain] = []
+    service_route: bool = False
 
     @model_validator(mode="after")
     def _ordered(self) -> "RegistrarConfig":
@@ -151,6 +153,7 @@ class AuthConfig(_Table):
 class ProxyConfig(_Table):
     """How requests are forwarded."""
 
+    mode: Literal["proxy", "redirect"] = "proxy"
     timer_c_s: int = Field(default=180, ge=1, le=3600)
     ring_s: float = Field(default=20.0, ge=1, le=3600)
     next_server_s: float = Field(default=5.0, gt=0, le=32)

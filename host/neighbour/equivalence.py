@@ -1,4 +1,7 @@
-"""When two SIP URIs are the same one (RFC 3261 section 19.1.4): how a registrar finds a binding again."""
+"""When two SIP URIs, or two instances, are the same one: how a registrar finds a binding again.
+
+URIs are compared as RFC 3261 section 19.1.4 says, the URNs of instances as RFC 2141 section 5 and RFC 4122 section 3.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +10,7 @@ from sipwire.uri import Uri, unescape
 if TYPE_CHECKING:
     from sipwire.grammar import Params
 
-__all__ = ["equivalent"]
+__all__ = ["canonical_instance", "equivalent"]
 
 # "A user, ttl, or method uri-parameter appearing in only one URI never matches"; so it is with maddr and transport.
 _NEVER_LEFT_OUT = {b"user", b"ttl", b"method", b"maddr", b"transport"}
@@ -40,3 +43,15 @@ def _params(params: "Params") -> dict[bytes, bytes]:
 
 def _headers(headers: bytes) -> list[bytes]:
     return sorted(unescape(part) for part in headers.split(b"&")) if headers else []
+
+
+def canonical_instance(urn: bytes) -> bytes:
+    """The URN of an instance in the one form that all equal ones have."""
+    scheme, _, rest = urn.partition(b":")
+    kind, _, name = rest.partition(b":")
+    scheme, kind = scheme.lower(), kind.lower()
+    if scheme != b"urn":
+        return urn
+    if kind == b"uuid":
+        return b"urn:uuid:" + name.lower()  # "are case insensitive on input"
+    return b"urn:" + kind + b":" + name

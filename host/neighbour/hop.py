@@ -14,6 +14,7 @@ terminal's address: of the frames after a start, the second is the first that ma
 """
 
 import asyncio
+import heapq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,7 @@ class Proof:
     to_terminal: HopKeys
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Agreement:
     """One living agreement.
 
@@ -80,6 +81,7 @@ class Agreement:
         reserved: up to which number the store lets us send.
         transport: the socket its frames came by last.
         moves: whether the next frame may move the address; not after a restart, where it may be a repeated one.
+        due: when `Hops.expire` looks at it next, wall-clock milliseconds.
     """
 
     user: str
@@ -95,6 +97,7 @@ class Agreement:
     transport: "UdpTransport | None" = None
     reserving: bool = field(default=False)
     moves: bool = True
+    due: int | None = None
 
 
 class HopFlow(Flow):
@@ -151,6 +154,9 @@ class Hops:
         self._nonces = nonces
         self._metrics = metrics
         self._by_spi: dict[int, Agreement] = {}
+        self._by_user: dict[str, list[Agreement]] = {}
+        # When to look at an agreement again, and its SPI; what is not the agreement's ``due`` any more is skipped.
+        self._ends: list[tuple[int, int]] = []
         self._moved: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._may_tell = Seldom()
@@ -176,18 +182,20 @@ class Hops:
             host, _, port = row.address.rpartition(":")
             to_neighbour, to_terminal = _split_keys(row.keys)
             # Numbers up to the reserve may have been used before the restart: go on above it.
-            self._by_spi[row.spi] = Agreement(
-                row.user,
-                row.spi,
-                row.terminal_spi,
-                HopReceiver(row.spi, to_neighbour, new_aes, row.received_seq),
-                HopSender(row.terminal_spi, to_terminal, new_aes, row.sent_seq),
-                (host.strip("[]"), int(port)),
-                row.expires_at,
-                row.sent_seq,
-                row.keys,
-                row.nonce,
-                moves=False,
+            self._keep(
+                Agreement(
+                    row.user,
+                    row.spi,
+                    row.terminal_spi,
+                    HopReceiver(row.spi, to_neighbour, new_aes, row.received_seq),
+                    HopSender(row.terminal_spi, to_terminal, new_aes, row.sent_seq),
+                    (host.strip("[]"), int(port)),
+                    row.expires_at,
+                    row.sent_seq,
+                    row.keys,
+                    row.nonce,
+                    moves=False,
+                )
             )
         if self._by_spi:
             living = self._by_spi.values()
@@ -431,7 +439,7 @@ class Hops:
 
     def adopt(self, agreement: Agreement) -> HopFlow:
         """The agreement is stored: use it."""
-        self._by_spi[agreement.spi] = agreement
+        self._keep(agreement)
         self._metrics.agreements.labels("made").inc()
         assert agreement.transport is not None
         return HopFlow(self, agreement, agreement.transport.listener)
@@ -452,14 +460,15 @@ class Hops:
         if agreement is None:
             return ()
         agreement.expires_at = min(agreement.expires_at, wall_ms() + _GRACE_MS)
+        self._look_again(agreement)
         return ((self._extend, {"this": spi, "until": agreement.expires_at}),)
 
     def revoke(self, users: set[str]) -> None:
         """End the agreements of users at once; the store forgets them with its next commit."""
-        gone = [agreement for agreement in self._by_spi.values() if agreement.user in users]
+        gone = [agreement for user in users for agreement in self._by_user.get(user, ())]
         for agreement in gone:
             agreement.expires_at = 0  # flows that are held somewhere end with it
-            del self._by_spi[agreement.spi]
+            self._drop(agreement)
         if gone:
             self._store.write_soon(*((self._delete, {"this": agreement.spi}) for agreement in gone))
 
@@ -484,13 +493,40 @@ class Hops:
             self._store.write_soon(*notes)
 
     def expire(self) -> None:
-        """Forget agreements that are over; they have not been used since they were."""
+        """Forget agreements that are over; touches none before its time. They have not been used since they were."""
         now = wall_ms()
-        over = [spi for spi, agreement in self._by_spi.items() if agreement.expires_at <= now]
-        for spi in over:
-            del self._by_spi[spi]
+        over = []
+        while self._ends and self._ends[0][0] <= now:
+            due, spi = heapq.heappop(self._ends)
+            agreement = self._by_spi.get(spi)
+            if agreement is None or agreement.due != due:
+                continue  # revoked, or it has been looked at earlier
+            agreement.due = None
+            if agreement.expires_at > now:
+                self._look_again(agreement)  # refreshed meanwhile
+            else:
+                self._drop(agreement)
+                over.append(spi)
         if over:
             self._store.write_soon(*((self._delete, {"this": spi}) for spi in over))
+
+    def _keep(self, agreement: Agreement) -> None:
+        self._by_spi[agreement.spi] = agreement
+        self._by_user.setdefault(agreement.user, []).append(agreement)
+        self._look_again(agreement)
+
+    def _look_again(self, agreement: Agreement) -> None:
+        """See to it that an agreement is looked at when it ends, at the latest."""
+        if agreement.due is None or agreement.expires_at < agreement.due:
+            agreement.due = agreement.expires_at
+            heapq.heappush(self._ends, (agreement.due, agreement.spi))
+
+    def _drop(self, agreement: Agreement) -> None:
+        del self._by_spi[agreement.spi]
+        kept = self._by_user[agreement.user]
+        kept.remove(agreement)
+        if not kept:
+            del self._by_user[agreement.user]
 
 
 def is_frame(datagram: bytes) -> bool:

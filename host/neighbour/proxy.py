@@ -23,6 +23,7 @@ from sipwire.uri import Uri, uri_of
 from .eager import Eager
 from .fork import MAX_BREADTH, NEVER_FORWARDED, Fork, Surroundings, Way
 from .gate import PHONE, Gate, Sender, user_of
+from .redirect import Redirect
 from .refusal import RefusedError
 from .resolver import ResolveError
 from .store.database import StoreError
@@ -114,6 +115,8 @@ class Proxy:
         self._transactions = transactions
         self._gate = gate
         self._registrar = registrar
+        self._location = location
+        self._redirect = Redirect(config.domain, config.proxy.mode, accounts)
         self._accounts = accounts
         self._routes = routes
         self._resolver = resolver
@@ -297,6 +300,9 @@ class Proxy:
         targets = self._targets
         user = targets.user_here(request, sender)
         if user is not None:
+            moved = self._redirect.answer(request, sender, user, self._location.of(user))
+            if moved is not None:
+                raise moved
             return targets.of_user(request, user)
         flow = targets.in_dialog(request, token)
         if flow is not None:

@@ -1,10 +1,18 @@
 """The registrar (RFC 3261 section 10.3), for terminals by the hop and for phones by digest.
 
 REGISTER --> whose? may they? --> [the user's lock: what changes? --> COMMIT --> are they still who they were?] --> 200
+
+Nobody registers for somebody else: whoever has shown who they are, and asks for another address-of-record than their
+own, gets 403, or 404 where there is no such user. Strangers are challenged whomever they name, and learn nothing.
+
+What takes the place of what: a contact, that of an equivalent URI; with a reg-id (RFC 5626), whatever the instance
+registered with that reg-id; without one, what the instance had registered and does not name again, so that a phone that
+has started anew at another port leaves no dead binding behind. Bindings whose connection has ended hold no place: they
+go when a user has too many.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
@@ -13,18 +21,20 @@ import structlog
 from sipwire.digest import Credentials
 from sipwire.editing import tokens
 from sipwire.errors import ParseError
-from sipwire.headers import Address, address_of
-from sipwire.uri import uri_of
+from sipwire.headers import address_of
 
+from .contacts import Contact, read_contacts
 from .gate import Gate, user_of
 from .hop import Agreement, HopFlow, Proof
-from .location import Binding, Location, wall_ms
+from .location import ALIEN, PATH, Binding, Location, wall_ms
+from .outbound import Way, flow_timer_s, read_way, service_route
 from .refusal import RefusedError
 from .transactions import new_token
 from .transport.flow import Flow, format_address
 from .transport.udp import UdpFlow
 
 if TYPE_CHECKING:
+    from sipwire.headers import Address
     from sipwire.message import Request, Response
 
     from .config import RegistrarConfig
@@ -32,20 +42,20 @@ if TYPE_CHECKING:
     from .store.accounts import Account, Accounts
     from .transactions import Server
 
-__all__ = ["Registrar"]
+__all__ = ["Registrar", "new_binding"]
 
 _log = structlog.get_logger("registrar")
-_MAX_EXPIRES_S = 0xFFFFFFFF  # RFC 3261 section 10.2.1.1: delta-seconds up to 2^32 - 1; more is malformed
-_MAX_CONTACT_BYTES = 512  # a longer Contact URI is refused with 400
+_EXTENSIONS = (b"sec-agree", b"path", b"outbound")
+_MAX_USER_AGENT = 100  # characters of it that are kept
 
 
 @dataclass(frozen=True)
 class _Changes:
-    """What a REGISTER does: bindings to put and to remove, and the seconds granted by contact."""
+    """What a REGISTER does: bindings to put and to remove, and the seconds granted by slot."""
 
-    put: list[Binding]
-    remove: list[Binding]
-    granted: dict[bytes, int]
+    put: list[Binding] = field(default_factory=list)
+    remove: list[Binding] = field(default_factory=list)
+    granted: dict[bytes, int] = field(default_factory=dict)
 
     @property
     def longest_s(self) -> int:
@@ -58,6 +68,7 @@ class Registrar:
     Args:
         domain: our domain.
         config: limits.
+        idle_s: after so long without traffic a connection is closed.
         gate: knows phones.
         hops: knows terminals.
         location: where bindings are kept.
@@ -68,6 +79,7 @@ class Registrar:
         self,
         domain: str,
         config: "RegistrarConfig",
+        idle_s: int,
         gate: Gate,
         hops: "Hops",
         location: Location,
@@ -75,6 +87,8 @@ class Registrar:
     ) -> None:
         self._domain = domain
         self._config = config
+        self._edge_proxies = frozenset(config.edge_proxies)
+        self._flow_timer = b"%d" % flow_timer_s(idle_s)
         self._gate = gate
         self._hops = hops
         self._location = location
@@ -89,21 +103,36 @@ class Registrar:
             StoreError: the store failed.
         """
         request, flow = server.request, server.flow
-        to = request.to.parsed_uri()
-        if not to.is_sip:
+        unknown = [name for name in tokens(request, "require") if name not in _EXTENSIONS]
+        if unknown:
+            raise RefusedError(420, "Bad Extension", ("Unsupported", b", ".join(unknown)))
+        if not request.to.parsed_uri().is_sip:
             raise ParseError("to")
-        user = user_of(to)
-        if to.host.lower().decode("latin-1") != self._domain or user is None:
+        user, sender = self._user_at_home(request.to), self._user_at_home(request.from_)
+        if user is None:
             raise RefusedError(404, "Not Found")
-        required = [name for name in tokens(request, "require") if name != b"sec-agree"]
-        if required:
-            raise RefusedError(420, "Bad Extension", ("Unsupported", b", ".join(required)))
+        if sender is None:
+            raise self._not_for_others()
         if isinstance(flow, HopFlow):
-            await self._from_terminal(server, flow, user)
+            if not user == sender == flow.user:
+                raise self._not_for_others()
+            await self._from_terminal(server, flow)
         elif request.get("security-client") is not None or b"sec-agree" in tokens(request, "require"):
+            if user != sender:
+                raise self._not_for_others()
             await self._agree(server, user)
         else:
-            await self._from_phone(server, user)
+            await self._from_phone(server, user, sender)
+
+    def _user_at_home(self, address: "Address") -> str | None:
+        """The user of our domain that an address is of, as section 10.3 step 5 wants it: without what is around it."""
+        uri = address.parsed_uri()
+        at_home = uri.is_sip and uri.host.lower().decode("latin-1") == self._domain
+        return user_of(uri) if at_home else None
+
+    def _not_for_others(self) -> RefusedError:
+        text = f'399 {self._domain} "everybody registers for themselves: From and To differ"'
+        return RefusedError(403, "Forbidden", ("Warning", text.encode()))
 
     # Terminals.
 
@@ -117,11 +146,9 @@ class Registrar:
             raise self._hops.challenge()
         await self._establish(server, flow, await self._hops.prove(request, user), None)
 
-    async def _from_terminal(self, server: "Server", flow: HopFlow, user: str) -> None:
+    async def _from_terminal(self, server: "Server", flow: HopFlow) -> None:
         """A REGISTER in a frame: a refresh, or the wish for new keys (WIRE section 1.4)."""
-        request = server.request
-        if user != flow.user or _user_of_from(request) != flow.user:
-            raise RefusedError(403, "Forbidden")
+        request, user = server.request, flow.user
         account = self._accounts.by_user(user)
         if account is None or not account.is_terminal:
             raise RefusedError(403, "Forbidden")  # removed while the agreement lived
@@ -140,7 +167,7 @@ class Registrar:
                 # WIRE section 1.4 wants "a frame of the present agreement". One that has been held back until another
                 # agreement was made does not bring the old one back.
                 raise RefusedError(403, "Forbidden")
-            changes = self._changes(request, user, flow, spi)
+            changes = self._changes(request, user, flow, self._own_way(request, flow), spi)
             also = self._hops.heard(flow.agreement)
             if changes.put:
                 also += self._hops.extension(flow.agreement, changes.longest_s)
@@ -156,7 +183,7 @@ class Registrar:
         """The proof holds: store binding and agreement together, and answer in the agreement's first frame."""
         request, user = server.request, proof.account.user
         async with self._location.lock(user):
-            changes = self._changes(request, user, way, proof.spi, replace=True)
+            changes = self._changes(request, user, way, self._own_way(request, way), proof.spi)
             if not changes.put:
                 raise RefusedError(400, "Nothing To Register")
             agreement, statements = self._hops.prepare(proof, changes.longest_s, way.peer, way.udp)
@@ -169,8 +196,6 @@ class Registrar:
             await self._location.change(changes.put, changes.remove, statements)
             flow = self._hops.adopt(agreement)
             self._check_still(proof.account)
-            for binding in changes.put:
-                binding.flow = flow
             response = self._ok(request, user, changes)
         proof_text = proof.credentials.compute(proof.secret, "", response.body)
         response.add("Authentication-Info", _authentication_info(proof.credentials, proof_text))
@@ -178,25 +203,50 @@ class Registrar:
         server.respond(response)
         self._log(changes, "registered", user, flow)
 
+    def _own_way(self, request: "Request", flow: Flow) -> Way:
+        """A terminal's way is its hop: no flow but that counts, whatever it says."""
+        read_way(request, flow, self._domain, frozenset())
+        return Way((), is_direct=True, has_outbound=False, supports_outbound=False)
+
     # Phones.
 
-    async def _from_phone(self, server: "Server", user: str) -> None:
+    async def _from_phone(self, server: "Server", user: str, sender: str) -> None:
         request, flow = server.request, server.flow
-        account = self._accounts.by_user(user)
-        if account is not None and account.is_terminal:
-            raise self._hops.wants_other()
-        account, credentials = await self._gate.authenticate(request, user, "authorization")
+        for name in (user, sender):
+            account = self._accounts.by_user(name)
+            if account is not None and account.is_terminal:
+                raise self._hops.wants_other()
+        account, credentials = await self._gate.authenticate(request, sender, "authorization")
+        if user != sender:
+            # Section 10.3 step 4: "If the authenticated user is not authorized to modify bindings, the registrar MUST
+            # return a 403".
+            raise RefusedError(404, "Not Found") if self._accounts.by_user(user) is None else self._not_for_others()
+        way = read_way(request, flow, self._domain, self._edge_proxies)
         async with self._location.lock(user):
-            changes = self._changes(request, user, flow, None)
+            changes = self._changes(request, user, flow, way, None)
             await self._location.change(changes.put, changes.remove)
             self._check_still(account)
             response = self._ok(request, user, changes)
+        self._tell_phone(response, flow, way, changes)
         secret = account.secret(credentials.algorithm)
         if secret is not None:
             proof = credentials.compute(secret, "", response.body)
             response.add("Authentication-Info", _authentication_info(credentials, proof))
         server.respond(response)
         self._log(changes, "registered", user, flow, digest=credentials.algorithm.decode().upper())
+
+    def _tell_phone(self, response: "Response", flow: Flow, way: Way, changes: _Changes) -> None:
+        """What a phone is told in its 200 beside its bindings."""
+        for value in way.path:
+            response.add("Path", value)  # RFC 3327 section 5.3
+        response.add("Supported", b"path, outbound")
+        if way.supports_outbound and any(binding.reg_id is not None for binding in changes.put):
+            # RFC 5626 section 6: never where there was no reg-id, or none that counts.
+            response.add("Require", b"outbound")
+            if way.is_direct and flow.reliable:
+                response.add("Flow-Timer", self._flow_timer)
+        if self._config.service_route:
+            response.add("Service-Route", service_route(flow, self._domain))
 
     # Accounts that go.
 
@@ -215,81 +265,64 @@ class Registrar:
 
     # Bindings.
 
-    def _changes(
-        self, request: "Request", user: str, flow: Flow, spi: int | None, *, replace: bool = False
-    ) -> "_Changes":
+    def _changes(self, request: "Request", user: str, flow: Flow, way: Way, spi: int | None) -> _Changes:
         """What a REGISTER adds and removes; nothing is changed here, and the user's lock is held.
 
         Args:
             request: the REGISTER.
             user: whose.
             flow: how it came.
-            spi: of the hop agreement, None without one.
-            replace: whether it removes what it does not name: a terminal account is one terminal, and whatever it
-                registered over another agreement leads nowhere any more.
+            way: the same in more detail.
+            spi: of the hop agreement, None without one. What is not named then is removed: a terminal account is one
+                terminal, and whatever it registered over another agreement leads nowhere any more.
 
         Raises:
             ParseError: malformed.
-            RefusedError: 423, 403 or 500.
+            RefusedError: 423, 403, 439 or 500.
         """
-        header = request.uint("expires", _MAX_EXPIRES_S)
-        values = request.values("contact")
-        if b"*" in values:
-            # "The * ... MUST NOT be used unless the Expires header field is present with a value of 0".
-            if values != [b"*"] or header != 0:
-                raise ParseError("contact")
-            return _Changes([], [self._fresh(binding, request) for binding in self._location.of(user)], {})
-        put: list[Binding] = []
-        remove: list[Binding] = []
+        contacts = read_contacts(request, self._config)
+        if contacts is None:
+            return _Changes(remove=[self._fresh(binding, request) for binding in self._location.of(user)])
+        if way.supports_outbound and not way.has_outbound and any(one.reg_id is not None for one in contacts):
+            raise RefusedError(439, "First Hop Lacks Outbound Support")
+        known = [self._location.find(user, contact.parsed, contact.uri) for contact in contacts]
+        put: dict[bytes, Binding] = {}
+        gone: dict[bytes, Binding] = {}
         granted: dict[bytes, int] = {}
-        for contact in [address_of(value) for value in values]:
-            uri = uri_of(contact.uri)
-            if not uri.is_sip or len(contact.uri) > _MAX_CONTACT_BYTES:
-                raise ParseError("contact")
-            expires_s = self._expires(contact, header)
-            known = self._location.find(user, uri)
-            if known is not None:
-                self._fresh(known, request)
-                if expires_s == 0 or known.contact != contact.uri:
-                    remove.append(known)
-            if expires_s == 0:
-                continue
-            granted[contact.uri] = expires_s
-            put.append(
-                Binding(
-                    user=user,
-                    contact=contact.uri,
-                    call_id=request.call_id,
-                    cseq=request.cseq.number,
-                    expires_at=wall_ms() + expires_s * 1000,
-                    q=_q(contact),
-                    kind="hop" if spi is not None else flow.transport.lower(),
-                    source=format_address(flow.peer),
-                    spi=spi,
-                    user_agent=(request.get("user-agent") or b"").decode("utf-8", "replace")[:100],
-                    flow=flow,
-                )
-            )
-        if replace:
-            named = {binding.contact for binding in put} | {binding.contact for binding in remove}
-            remove += [binding for binding in self._location.of(user) if binding.contact not in named]
-        there = {binding.contact for binding in self._location.of(user)} - {binding.contact for binding in remove}
-        if len(there | {binding.contact for binding in put}) > self._config.max_contacts:
-            raise RefusedError(403, "Too Many Contacts")
-        return _Changes(put, remove, granted)
+        for contact, same in zip(contacts, known, strict=True):
+            new = new_binding(request, user, contact, flow, way, spi)
+            replaced = [same]
+            if new.reg_id is not None:
+                replaced.append(self._location.find_slot(user, new.slot))
+            elif new.instance and contact.expires_s:
+                replaced += [old for old in self._location.of(user) if old not in known and _is_of_same(old, new)]
+            gone |= {old.slot: self._fresh(old, request) for old in replaced if old is not None}
+            if contact.expires_s:
+                put[new.slot] = new
+                granted[new.slot] = contact.expires_s
+        if spi is not None and put:
+            gone |= {old.slot: old for old in self._location.of(user) if old.spi != spi}
+        gone = {slot: old for slot, old in gone.items() if slot not in put}
+        self._make_room(user, put, gone)
+        return _Changes(list(put.values()), list(gone.values()), granted)
 
-    def _expires(self, contact: Address, header: int | None) -> int:
-        value = contact.param("expires")
-        if value is not None and value.isdigit() and len(value) <= 10:
-            expires_s = int(value)
-        elif value is not None or header is None:
-            # A malformed value counts as the longest; so does none at all.
-            expires_s = self._config.max_expires_s
-        else:
-            expires_s = header
-        if 0 < expires_s < self._config.min_expires_s:
-            raise RefusedError(423, "Interval Too Brief", ("Min-Expires", str(self._config.min_expires_s).encode()))
-        return min(expires_s, self._config.max_expires_s)
+    def _make_room(self, user: str, put: dict[bytes, Binding], gone: dict[bytes, Binding]) -> None:
+        """See to it that a user does not get more bindings than are allowed: those whose connection has ended go first.
+
+        Args:
+            user: whose.
+            put: bindings to put, by slot.
+            gone: bindings to remove, by slot; whatever has to make room comes to them.
+        """
+        there = self._location.of(user)
+        staying = [old for old in there if old.slot not in put and old.slot not in gone]
+        excess = len(staying) + len(put) - self._config.max_contacts
+        for old in reversed(staying):
+            if excess > 0 and old.is_lost:
+                gone[old.slot] = old
+                excess -= 1
+        if excess > 0 and len(staying) + len(put) > len(there):
+            raise RefusedError(403, "Too Many Contacts")
 
     @staticmethod
     def _fresh(binding: Binding, request: "Request") -> Binding:
@@ -302,49 +335,88 @@ class Registrar:
         """Whether a user keeps a binding when some are removed."""
         return any(binding not in removed for binding in self._location.of(user))
 
-    def _ok(self, request: "Request", user: str, changes: "_Changes") -> "Response":
+    def _ok(self, request: "Request", user: str, changes: _Changes) -> "Response":
         response = request.response(200, "OK", new_token(4))
         now = wall_ms()
         for binding in self._location.of(user):
             # What was just granted is told to the second: a terminal compares it with what it asked for.
-            left_s = changes.granted.get(binding.contact) or max(1, (binding.expires_at - now) // 1000)
-            q = "" if binding.q == 1000 else f";q={binding.q / 1000:g}"
-            response.add("Contact", b"<%s>;expires=%d%s" % (binding.contact, left_s, q.encode()))
+            left_s = changes.granted.get(binding.slot) or max(1, (binding.expires_at - now) // 1000)
+            response.add("Contact", b"<%s>;expires=%d%s" % (binding.contact, left_s, _params(binding)))
         if changes.granted:
             response.add("Expires", str(changes.longest_s).encode())
         response.add("Date", formatdate(time.time(), usegmt=True).encode())
         return response
 
     @staticmethod
-    def _log(changes: "_Changes", what: str, user: str, flow: Flow, **fields: str) -> None:
+    def _log(changes: _Changes, what: str, user: str, flow: Flow, **fields: str) -> None:
         if changes.put:
             _log.info(what, user=user, flow=flow.key, expires_s=changes.longest_s, **fields)
         elif changes.remove:
             _log.info("unregistered", user=user, flow=flow.key)
 
 
-def _user_of_from(request: "Request") -> str | None:
-    uri = request.from_.parsed_uri()
-    return user_of(uri) if uri.is_sip else None
+def new_binding(
+    request: "Request", user: str, contact: Contact, flow: Flow, way: Way, spi: int | None = None
+) -> Binding:
+    """The binding that a contact asks for; see `Registrar`.
 
-
-def _q(contact: Address) -> int:
-    """A contact's q in thousandths, 1000 where it has none.
+    Args:
+        request: the REGISTER.
+        user: whose.
+        contact: one of its contacts.
+        flow: how it came.
+        way: the same in more detail.
+        spi: of the hop agreement, None without one.
 
     Raises:
-        ParseError: malformed.
+        ParseError: it can't be had by that way.
     """
-    value = contact.param("q")
-    if value is None:
-        return 1000
-    # RFC 3261 section 25.1: qvalue = ( "0" [ "." 0*3DIGIT ] ) / ( "1" [ "." 0*3("0") ] )
-    whole, _, part = value.partition(b".")
-    if whole not in (b"0", b"1") or len(part) > 3 or (part and not part.isdigit()):
-        raise ParseError("contact")
-    q = int(whole) * 1000 + int(part.ljust(3, b"0"))
-    if q > 1000:
-        raise ParseError("contact")
-    return q
+    if not contact.parsed.is_sip:
+        if spi is not None:
+            raise ParseError("contact")  # a terminal has no other
+        kind = ALIEN
+    else:
+        kind = "hop" if spi is not None else PATH if way.path else flow.transport.lower()
+    if contact.parsed.scheme == b"sips" and not _is_protected(request, flow, way):
+        raise ParseError("way to a SIPS contact", 400, "unprotected")
+    binding = Binding(
+        user=user,
+        contact=contact.uri,
+        call_id=request.call_id,
+        cseq=request.cseq.number,
+        expires_at=wall_ms() + contact.expires_s * 1000,
+        q=contact.q,
+        kind=kind,
+        source=format_address(flow.peer),
+        spi=spi,
+        user_agent=(request.get("user-agent") or b"").decode("utf-8", "replace")[:_MAX_USER_AGENT],
+        instance=contact.instance,
+        reg_id=contact.reg_id if way.has_outbound else None,
+        params=contact.params,
+        path=way.path,
+    )
+    binding.flow = flow
+    return binding
+
+
+def _is_of_same(old: Binding, new: Binding) -> bool:
+    """Whether an old binding is that of the instance of a new one, which has no reg-id; nor must the old one have."""
+    return old.reg_id is None and old.instance == new.instance
+
+
+def _is_protected(request: "Request", flow: Flow, way: Way) -> bool:
+    """Whether a SIPS contact may be bound (RFC 5630 section 5.2): "only if all the appropriate URIs are" SIPS, too."""
+    schemes = [request.uri, *(address_of(value).uri for value in way.path)]
+    return flow.protection != "none" and all(uri[:5].lower() == b"sips:" for uri in schemes)
+
+
+def _params(binding: Binding) -> bytes:
+    """The parameters of a binding's Contact in a 200, but for "expires"."""
+    params = [] if binding.q == 1000 else [b";q=%s" % f"{binding.q / 1000:g}".encode()]
+    if binding.reg_id is not None:
+        params.append(b";reg-id=%d" % binding.reg_id)
+    params.append(binding.params)
+    return b"".join(params)
 
 
 def _authentication_info(credentials: Credentials, rspauth: bytes) -> bytes:

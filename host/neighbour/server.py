@@ -126,7 +126,15 @@ class Neighbour:
         )
         routes = Routes(config.domain, self._listeners, await load_key(store))
         gate = Gate(config.domain, self._accounts, self._hops, nonces, metrics, md5=config.auth.md5)
-        registrar = Registrar(config.domain, config.registrar, gate, self._hops, self._location, self._accounts)
+        registrar = Registrar(
+            config.domain,
+            config.registrar,
+            config.proxy.idle_s,
+            gate,
+            self._hops,
+            self._location,
+            self._accounts,
+        )
         self._accounts.gone = registrar.revoke
         self._transactions = Transactions(metrics, trace=config.log.level == "debug")
         self._proxy = Proxy(

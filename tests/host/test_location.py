@@ -14,6 +14,8 @@ from neighbour.store.database import Store, StoreError, migrate
 from neighbour.store.schema import bindings
 from sipwire.uri import Uri
 
+_SWEEP_S = 1.1  # what ends is looked for in the second after its end
+
 
 async def opened(tmp_path: Path) -> tuple[Store, Location]:
     url = f"sqlite+aiosqlite:///{tmp_path}/wisp.db"
@@ -47,7 +49,7 @@ def test_bindings_come_back(tmp_path: Path) -> None:
         assert await again.load() == 3
         assert [one.contact for one in again.of("bob")] == [b"sip:bob@192.0.2.3", b"sip:bob@192.0.2.2"]
         found = again.of("alice")[0]
-        assert found.row() == hop.row()
+        assert {**found.row(), "registered_at": 0} == {**hop.row(), "registered_at": 0}
         assert found.flow is None
         await store.close()
 
@@ -84,9 +86,8 @@ def test_two_users_with_one_contact(tmp_path: Path) -> None:
             assert found is not None
             assert found.user == user
         await location.change([], location.of("alice"))
-        found = location.by_contact(b"sip:192.168.1.2:5060", "alice")
-        assert found is not None
-        assert found.user == "bob"
+        assert location.by_contact(b"sip:192.168.1.2:5060", "alice") is None
+        assert location.by_contact(b"sip:192.168.1.2:5060", "bob") is not None
         await store.close()
 
     run(work)
@@ -100,9 +101,9 @@ def test_expiry(tmp_path: Path) -> None:
         )
         longer = binding("bob", "sip:b", 60)
         await location.change([longer], [])
-        time.sleep(0.06)
+        time.sleep(_SWEEP_S)
         assert location.of("alice") == []
-        assert location.by_contact(b"sip:a", None) is None
+        assert location.by_contact(b"sip:a", "alice") is None
         assert [one.contact for one in location.expire()] == [b"sip:a"]
         assert location.expire() == []
         assert {one.contact for one in location.of("bob")} == {b"sip:b", b"sip:c"}
@@ -118,7 +119,7 @@ def test_nothing_changes_when_the_store_fails(tmp_path: Path) -> None:
     async def work() -> None:
         store, location = await opened(tmp_path)
         bad = binding("alice", "sip:a")
-        bad.row = lambda: {**Binding.row(bad), "cseq": None}  # type: ignore[method-assign]
+        bad.cseq = None  # type: ignore[assignment]
         with pytest.raises(StoreError):
             await location.change([binding("bob", "sip:b"), bad], [])
         assert len(location) == 0
@@ -133,7 +134,7 @@ def test_a_refresh_in_flight_outlives_the_look_for_what_is_over(tmp_path: Path) 
     async def work() -> None:
         store, location = await opened(tmp_path)
         await location.change([binding("alice", "sip:a", 0.05)], [])
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(_SWEEP_S)
         newer = binding("alice", "sip:a")
         newer.cseq = 2
         refresh = asyncio.create_task(location.change([newer], []))
@@ -207,9 +208,8 @@ def test_forget(tmp_path: Path) -> None:
         await location.change([binding("alice", "sip:a"), binding("alice", "sip:b"), binding("bob", "sip:a")], [])
         location.forget("alice")
         assert location.of("alice") == []
-        found = location.by_contact(b"sip:a", None)
-        assert found is not None
-        assert found.user == "bob"
+        assert location.by_contact(b"sip:a", "alice") is None
+        assert location.by_contact(b"sip:a", "bob") is not None
         await store.close()
         again, _ = await opened(tmp_path)
         assert await stored(again) == [("sip:a", 1)]

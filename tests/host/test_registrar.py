@@ -100,7 +100,7 @@ def test_equivalent_contact_is_the_same_binding(tmp_path: Path) -> None:
         ("3600", 200, 3600),
         ("86400", 200, 3600),
         ("", 200, 3600),
-        ("4294967296", 400, None),
+        ("4294967296", 200, 3600),
     ],
 )
 def test_expires(tmp_path: Path, asked: str, status: int, granted: int | None) -> None:
@@ -123,8 +123,10 @@ def test_expires(tmp_path: Path, asked: str, status: int, granted: int | None) -
     [
         ("*", "10"),
         ("*", ""),
+        ("*", "soon"),
+        ("*;expires=0", "0"),
         ("*, <sip:c@192.0.2.1>", "0"),
-        ("<tel:+123>", "60"),
+        ("<sip:c@192.0.2.1;x=%zz>", "60"),
         ("<sip:c@bad..host>", "60"),
         ("<sip:c@192.0.2.1>,,", "60"),
         ("<sip:c@192.0.2.1>;q=inf", "60"),
@@ -364,14 +366,66 @@ def test_other_targets(tmp_path: Path) -> None:
     run(work)
 
 
-def test_nobody_registers_for_somebody_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sender", "password", "status"),
+    [
+        ("carol", "secret", 403),  # whoever it is, it is not dave
+        ("carol", "wrong", 401),
+        ("dave", "wrong", 401),
+        ("nobody", "secret", 401),  # a stranger learns nothing of whom there is
+    ],
+)
+def test_nobody_registers_for_somebody_else(tmp_path: Path, sender: str, password: str, status: int) -> None:
     async def work() -> None:
         async with domain(tmp_path) as at:
             await at.add("carol")
             await at.add("dave")
             client = await UdpClient.open(at)
-            made = request("REGISTER", "sip:a.example", "carol", to="sip:dave@a.example", contact="sip:evil@192.0.2.66")
-            assert (await client.ask_signed(made, "carol")).status == 401
+            made = request("REGISTER", "sip:a.example", sender, to="sip:dave@a.example", contact="sip:evil@192.0.2.66")
+            refused = await client.ask_signed(made, sender, password)
+            assert (refused.status, b"From and To differ" in (refused.get("warning") or b"")) == (status, status == 403)
             assert at.value("wisp_bindings") == 0
+
+    run(work)
+
+
+def test_whom_to_register(tmp_path: Path) -> None:
+    """To and From are looked at as addresses-of-record: escapes undone, ports and parameters left out."""
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            for sender, to, status in (
+                ("sip:carol@A.example:5060;x=y", "sips:%63arol@a.EXAMPLE;user=phone", 200),
+                ("sip:carol@a.example", "sip:nobody@a.example", 404),
+                ("sip:carol@b.example", "sip:carol@a.example", 403),
+                ("tel:+123", "sip:carol@a.example", 403),
+            ):
+                made = request("REGISTER", "sip:a.example", to=to, contact="sip:c@192.0.2.1")
+                made.set("From", f"<{sender}>;tag=x".encode())
+                answer = await (client.ask(made) if status == 403 else answered(client, made))
+                assert answer.status == status, (sender, to)
+            assert set(bound(await answered(client, register(at)))) == {b"sip:c@192.0.2.1"}
+
+    run(work)
+
+
+def test_extensions_come_before_everything_else(tmp_path: Path) -> None:
+    """RFC 3261 section 10.3 step 2: even a stranger is told which of them are not known, and of these alone."""
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            made = request("REGISTER", "sip:a.example", "carol", to="sip:carol@b.example")
+            made.add("Require", b"path, gruu, outbound")
+            made.add("Require", b"Fancy")
+            refused = await client.ask(made)
+            assert (refused.status, refused.get("unsupported")) == (420, b"gruu, fancy")
+            made = register(at, contacts="<sip:c@192.0.2.1>")
+            made.add("Require", b"path, outbound")
+            ok = await answered(client, made)
+            assert (ok.status, ok.get("supported"), ok.get("require")) == (200, b"path, outbound", None)
 
     run(work)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import codec, neighbour, terminal
+from benchmarks import codec, contacts, neighbour, terminal
 from benchmarks.report import machine, versions
 from debian import UnavailableError
 from lab.processes import LabError
@@ -16,6 +16,10 @@ _BENCHMARKS: dict[str, tuple[Callable[[Console], None], Callable[[Console], None
     "memory": (lambda console: terminal.memory(console, 3), lambda console: terminal.memory(console, 1)),
     "srtp": (lambda console: terminal.srtp(console, 2000, 5), lambda console: terminal.srtp(console, 500, 3)),
     "codec": (lambda console: codec.run(console, 7), lambda console: codec.run(console, 3)),
+    "contacts": (
+        lambda console: contacts.run(console, [1_000, 10_000, 100_000]),
+        lambda console: contacts.run(console, [1_000, 10_000]),
+    ),
     "neighbour": (
         lambda console: neighbour.run(console, calls=3000, rate=100, repeats=3),
         lambda console: neighbour.run(console, calls=500, rate=100, repeats=1),

@@ -2,16 +2,17 @@
 
 The secrets are HA1 values; a password is hashed at once and never kept (RFC 7616 section 5.13 tells why they are still
 secrets). The server has all accounts in memory. Other processes change them (``wisp account``): it looks for changes
-every second, and at once when somebody is not found or a secret does not fit. A row is never changed: an account that
-is to be another is removed and made again. Either raises a counter, and that is all it looks at until it has risen.
+every second, and at once when somebody is not found or a secret does not fit. Who an account is never changes: one that
+is to be another is removed and made again. What changes is how it is reached. Each change raises a counter, and that is
+all it looks at until it has risen; then it reads what has changed since, and all of them only where some are missing.
 """
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy import Row, delete, func, insert, or_, select, update
 
 from sipwire.digest import MD5, SHA256, ha1
 
@@ -22,17 +23,35 @@ if TYPE_CHECKING:
 
     from .database import Store
 
-__all__ = ["Account", "AccountExistsError", "Accounts", "add_account", "list_accounts", "remove_account"]
+__all__ = [
+    "PROXY",
+    "REDIRECT",
+    "Account",
+    "AccountModeError",
+    "AccountExistsError",
+    "Accounts",
+    "add_account",
+    "list_accounts",
+    "remove_account",
+    "set_mode",
+]
+
+PROXY = "proxy"
+REDIRECT = "redirect"
 
 _LOOK_S = 0.2  # between two looks for changes, however many strangers knock
 _IS_COUNTER = counters.c.name == "accounts"
 _COUNTER = select(counters.c.value).where(_IS_COUNTER)
 _COUNT = update(counters).where(_IS_COUNTER).values(value=counters.c.value + 1)
-_INSERT = insert(accounts).values(revision=_COUNTER.scalar_subquery())
+_INSERT = insert(accounts).values(revision=_COUNTER.scalar_subquery(), changed=_COUNTER.scalar_subquery())
 
 
 class AccountExistsError(Exception):
     """There is such a user or digest username already."""
+
+
+class AccountModeError(Exception):
+    """An account can't be reached so; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +65,7 @@ class Account:
         ha1_sha256: HA1 in hex, or None for an MD5-only phone.
         ha1_md5: HA1 in hex, or None.
         revision: differs from that of every other account that the user had or will have.
+        mode: how others reach it: `PROXY`, `REDIRECT`, or None: as the configuration says. It makes no other account.
     """
 
     user: str
@@ -54,6 +74,7 @@ class Account:
     ha1_sha256: str | None
     ha1_md5: str | None
     revision: int
+    mode: str | None = field(default=None, compare=False)
 
     @property
     def algorithm(self) -> bytes:
@@ -106,14 +127,29 @@ class Accounts:
         self._looked_at = time.monotonic()
         revision = (await self._store.read(_COUNTER))[0].value
         if revision != self._revision:
-            found = await list_accounts(self._store)
-            before = self._by_user
-            self._by_user = {account.user: account for account in found}
-            self._by_auth_user = {account.auth_user: account for account in found}
+            gone = await self._read()
             self._revision = revision
-            gone = {user for user, account in before.items() if self._by_user.get(user) != account}
             if gone:
                 self.gone(gone)
+
+    async def _read(self) -> set[str]:
+        """Read what has changed since the last look; returns whose account is gone, or another."""
+        query = select(accounts).where(accounts.c.changed > self._revision)
+        changed = [_account(row) for row in await self._store.read(query)]
+        total = (await self._store.read(select(func.count()).select_from(accounts)))[0][0]
+        if len(self._by_user) + sum(account.user not in self._by_user for account in changed) == total:
+            before = {account.user: self._by_user.get(account.user) for account in changed}
+        else:
+            changed = await list_accounts(self._store)
+            before = dict(self._by_user)
+            self._by_user.clear()
+            self._by_auth_user.clear()
+        for known in before.values():
+            if known is not None:
+                self._by_auth_user.pop(known.auth_user, None)
+        self._by_user.update((account.user, account) for account in changed)
+        self._by_auth_user.update((account.auth_user, account) for account in changed)
+        return {user for user, known in before.items() if known is not None and self._by_user.get(user) != known}
 
     def by_user(self, user: str) -> Account | None:
         """The account of a user, or None."""
@@ -125,7 +161,15 @@ class Accounts:
 
 
 async def add_account(
-    store: "Store", domain: str, user: str, secret: str, *, is_terminal: bool, md5: bool = False, auth_user: str = ""
+    store: "Store",
+    domain: str,
+    user: str,
+    secret: str,
+    *,
+    is_terminal: bool,
+    md5: bool = False,
+    auth_user: str = "",
+    mode: str | None = None,
 ) -> Account:
     """Make an account.
 
@@ -137,11 +181,14 @@ async def add_account(
         is_terminal: whether it is a terminal.
         md5: make it an MD5-only account, for an old phone.
         auth_user: the digest username, where it differs from the user.
+        mode: see `Account`; a terminal has none.
 
     Raises:
         AccountExistsError: there is such a user or digest username already.
+        AccountModeError: a terminal can't have that mode.
         StoreError: the store failed.
     """
+    _check_mode(user, mode, is_terminal=is_terminal)
     name = auth_user or user
     taken = or_(accounts.c.user == user, accounts.c.auth_user == name)
     if await store.read(select(accounts.c.user).where(taken)):
@@ -153,6 +200,7 @@ async def add_account(
         "is_terminal": is_terminal,
         "ha1_sha256": None if md5 else ha1(*parts).decode(),
         "ha1_md5": ha1(*parts, MD5).decode() if md5 else None,
+        "mode": mode,
     }
     await store.write((_COUNT, {}), (_INSERT, values))
     return _account((await store.read(select(accounts).where(accounts.c.user == user)))[0])
@@ -170,6 +218,27 @@ async def remove_account(store: "Store", user: str) -> bool:
     return bool(found)
 
 
+async def set_mode(store: "Store", user: str, mode: str | None) -> bool:
+    """Say how others reach a user from now on, see `Account`; returns whether there is one. Registrations stay.
+
+    Raises:
+        AccountModeError: a terminal can't have that mode.
+        StoreError: the store failed.
+    """
+    found = await store.read(select(accounts.c.is_terminal).where(accounts.c.user == user))
+    if not found:
+        return False
+    _check_mode(user, mode, is_terminal=found[0].is_terminal)
+    change = update(accounts).where(accounts.c.user == user).values(mode=mode, changed=_COUNTER.scalar_subquery())
+    await store.write((_COUNT, {}), (change, {}))
+    return True
+
+
+def _check_mode(user: str, mode: str | None, *, is_terminal: bool) -> None:
+    if is_terminal and mode == REDIRECT:
+        raise AccountModeError(f"{user}: a terminal is reached through its neighbour only, it can't be redirected to")
+
+
 async def list_accounts(store: "Store") -> list[Account]:
     """Every account, by name."""
     rows = await store.read(select(accounts).order_by(accounts.c.user))
@@ -177,7 +246,7 @@ async def list_accounts(store: "Store") -> list[Account]:
 
 
 def _account(row: Row[Any]) -> Account:
-    return Account(row.user, row.auth_user, row.is_terminal, row.ha1_sha256, row.ha1_md5, row.revision)
+    return Account(row.user, row.auth_user, row.is_terminal, row.ha1_sha256, row.ha1_md5, row.revision, row.mode)
 
 
 def _nobody(gone: set[str]) -> None:

@@ -190,6 +190,7 @@ class Store:
             finally:
                 for _ in batch:
                     self._queue.task_done()
+                del batch  # the next may come in an hour
 
     async def _commit(self, batch: list[tuple[list[Statement], asyncio.Future[None] | None]]) -> None:
         try:

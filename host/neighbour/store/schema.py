@@ -19,7 +19,8 @@ __all__ = ["accounts", "agreements", "bindings", "counters", "metadata", "secret
 metadata = MetaData()
 
 #: Users of the domain. A terminal speaks through the hop only, a phone by digest. ``revision`` is the counter's when it
-#: was made: a user that was removed and made again is another account.
+#: was made: a user that was removed and made again is another account. ``changed`` is the counter's when anything of it
+#: was last changed. ``mode`` says how others reach it: proxy, redirect, or as the configuration says.
 accounts = Table(
     "accounts",
     metadata,
@@ -29,9 +30,12 @@ accounts = Table(
     Column("ha1_sha256", String(64), nullable=True),
     Column("ha1_md5", String(32), nullable=True),
     Column("revision", BigInteger, nullable=False),
+    Column("mode", String(8), nullable=True),
+    Column("changed", BigInteger, nullable=False, index=True),
 )
 
-#: Where users can be reached (RFC 3261 section 10). ``flow`` says over what: hop, udp, tcp or tls.
+#: Where users can be reached (RFC 3261 section 10). ``flow`` says over what: hop, udp, tcp or tls, or path or alien. A
+#: user has one binding per ``slot``: its contact, or its instance and reg-id. ``path`` has a value a line.
 bindings = Table(
     "bindings",
     metadata,
@@ -46,7 +50,13 @@ bindings = Table(
     Column("source", Text, nullable=False),
     Column("spi", BigInteger, nullable=True),
     Column("user_agent", Text, nullable=False),
-    UniqueConstraint("user", "contact"),
+    Column("slot", Text, nullable=False),
+    Column("instance", Text, nullable=False),
+    Column("reg_id", BigInteger, nullable=True),
+    Column("params", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("registered_at", BigInteger, nullable=False),
+    UniqueConstraint("user", "slot"),
     Index("bindings_expires_at", "expires_at"),
 )
 
