@@ -14,6 +14,7 @@ from .store.database import StoreError, probe
 from .transport.identity import certificate_domains
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from .config import Config
@@ -67,7 +68,30 @@ def check(config: "Config") -> Findings:
     if not config.resolver.enabled and not config.peer:
         where = config.where("resolver", "enabled")
         warnings.append(f"{where}: off, and there is no [[peer]]: no other domain can be called")
+    _check_unprotected(config, kinds, warnings)
     return found
+
+
+def _check_unprotected(config: "Config", kinds: "Collection[str]", warnings: list[str]) -> None:
+    """Other domains over TCP and UDP: what that means, and whether it can work."""
+    ways = []
+    if config.resolver.enabled:
+        where = config.where("resolver", "transports")
+        for transport in config.resolver.transports:
+            if transport != "tls":
+                ways.append((where, transport))
+                warnings.append(f"{where}: whoever is on the way reads and changes calls over {transport}")
+    for number, peer in enumerate(config.peer):
+        if peer.transport != "tls":
+            where = config.where("peer", number, "transport")
+            ways.append((where, peer.transport))
+            who = "sends from" if peer.transport == "tcp" else "sends from, or forges,"
+            warnings.append(f"{where}: whoever {who} {' or '.join(peer.address)} is taken for {peer.domain}")
+    warnings += [
+        f"{where}: no {transport} in [[listen]], so that nothing can be sent over it"
+        for where, transport in ways
+        if transport not in kinds
+    ]
 
 
 def certificate_trouble(config: "Config") -> str:

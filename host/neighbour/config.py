@@ -10,7 +10,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 __all__ = [
     "AuthConfig",
@@ -31,6 +40,7 @@ __all__ = [
     "parse_address",
 ]
 
+_MAX_ADDRESSES = 8  # of one peer: more than anybody waits for, as with DNS
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 
@@ -87,9 +97,24 @@ def _address(value: str) -> str:
     return value
 
 
+def _addresses(value: Any) -> Any:
+    """One address or several, as a list; anything else is left to the type's own check."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list):
+        if not 0 < len(value) <= _MAX_ADDRESSES:
+            raise ValueError(f"1 to {_MAX_ADDRESSES} addresses are wanted")
+        for one in value:
+            if isinstance(one, str):
+                parse_address(one)
+    return value
+
+
 Domain = Annotated[str, AfterValidator(domain_name)]
 IpAddress = Annotated[str, AfterValidator(numeric_address)]
 Address = Annotated[str, AfterValidator(_address)]
+Addresses = Annotated[list[str], BeforeValidator(_addresses)]
+Transport = Literal["tls", "tcp", "udp"]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -162,18 +187,44 @@ class ProxyConfig(_Table):
 
 
 class ResolverConfig(_Table):
-    """How domains that are no ``[[peer]]`` are found."""
+    """How domains that are no ``[[peer]]`` are found, and over what they may be reached."""
 
     enabled: bool = True
+    transports: list[Transport] = Field(default=["tls"], min_length=1)
     nameservers: list[IpAddress] = []
     port: Port = 53
 
+    @model_validator(mode="after")
+    def _once(self) -> "ResolverConfig":
+        if len(set(self.transports)) != len(self.transports):
+            raise ValueError("transports: one of them is there twice")
+        return self
+
 
 class PeerConfig(_Table):
-    """A domain with a fixed address."""
+    """A domain with fixed addresses.
+
+    Over ``tcp`` and ``udp`` there is no certificate: whoever sends from one of the addresses counts as the domain.
+    """
 
     domain: Domain
-    address: Address
+    address: Addresses
+    transport: Transport = "tls"
+
+    @model_validator(mode="after")
+    def _certain(self) -> "PeerConfig":
+        if self.transport == "tls":
+            return self
+        for text in self.address:
+            try:
+                address = ipaddress.ip_address(parse_address(text)[0])
+            except ValueError:
+                raise ValueError(
+                    f"address: a numeric one is wanted for {self.transport}, like 192.0.2.1:5060"
+                ) from None
+            if address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255":
+                raise ValueError(f"address: {address} is nobody's own, so that anybody would count as {self.domain}")
+        return self
 
 
 class MetricsConfig(_Table):

@@ -84,6 +84,7 @@ class Metrics:
         self.requests = counter("wisp_requests", "Requests proxied, by final status", "method", "status")
         self.refused = counter("wisp_refused", "Requests refused before they were proxied", "reason")
         self.trunk_failures = counter("wisp_trunk_failures", "Trunk connections that failed", "domain")
+        self.connections_refused = counter("wisp_connections_refused", "TCP and TLS connections refused", "reason")
         self.bindings = Gauge("wisp_bindings", "Bindings that live", registry=self.registry)
         self.transactions = Gauge("wisp_transactions", "Transactions that live", registry=self.registry)
         self.connections = Gauge("wisp_connections", "TCP and TLS connections that live", registry=self.registry)

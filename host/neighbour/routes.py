@@ -161,7 +161,8 @@ class Routes:
         else:
             host = flow.listener.public.encode()
             transport = b"" if flow.transport == "UDP" else b";transport=" + flow.transport.lower().encode()
-            token = flow.token
+            # A peer's connection may end any time, and there is another way to it.
+            token = b"" if flow.reliable and flow.identities else flow.token
         scheme = b"sip"
         if sips and flow.protection != "none":
             scheme, transport = b"sips", b""  # RFC 5630 section 3.1.3 deprecates transport=tls there

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import ipaddress
 import resource
 import ssl
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from .check import certificate_trouble, check
-from .config import ConfigError
+from .config import ConfigError, parse_address
 from .gate import Gate
 from .hop import Hops, is_frame
 from .location import Location
@@ -23,8 +24,10 @@ from .routes import Routes, load_key
 from .store.accounts import Accounts
 from .store.database import Store, StoreError, migrate
 from .transactions import Transactions
-from .transport.flow import Listener
-from .transport.stream import Connection, client_context, open_stream, server_context
+from .transport.connections import Connections, open_stream
+from .transport.flow import FlowClosedError, Listener, numbered
+from .transport.stun import answer_binding, is_stun
+from .transport.tls import client_context, server_context
 from .transport.trunk import Trunks
 from .transport.udp import UdpFlow, UdpTransport, open_udp
 
@@ -36,7 +39,7 @@ __all__ = ["Neighbour", "StartError"]
 _log = structlog.get_logger("neighbour")
 _TIDY_S = 1.0  # between two looks for expired bindings and changed accounts
 _MAX_CONNECTIONS = 20_000  # at a time, where the system allows as many open files
-_OTHER_FILES = 64  # sockets that listen, the store, the log
+_OTHER_FILES = 320  # sockets that listen, questions to name servers, the store, the log
 
 
 class StartError(Exception):
@@ -53,8 +56,9 @@ class Neighbour:
     def __init__(self, config: "Config") -> None:
         self._config = config
         self.metrics = Metrics()
-        self._connections: dict[bytes, Connection] = {}
-        self._most_connections = _connection_limit()
+        self.connections = Connections(
+            _connection_limit(), config.proxy.idle_s, self.metrics, _taken_for(config, ("tcp", "udp"))
+        )
         # What to do at the end, in reverse order of its beginning.
         self._closing = contextlib.AsyncExitStack()
 
@@ -112,14 +116,12 @@ class Neighbour:
         self._location = Location(store)
         await self._location.load()
         metrics.bindings.set_function(lambda: len(self._location))
-        metrics.connections.set_function(lambda: len(self._connections))
         self._listeners = [Listener(one, config.domain) for one in config.listen]
-        trunk = next((one for one in self._listeners if one.transport == "tls"), self._listeners[0])
         resolver = Resolver(config.resolver, config.peer)
         self._trunks = Trunks(
-            resolver,
+            self._listeners,
+            self.connections,
             client_tls,
-            lambda: self._connection(trunk),
             config.proxy.trunk_timeout_s,
             metrics,
             functools.partial(certificate_trouble, config),
@@ -148,58 +150,48 @@ class Neighbour:
             routes,
             resolver,
             self._trunks,
-            self._connections,
+            self.connections.by_token,
             metrics,
         )
         self._transactions.user = self._proxy
+        self._transactions.again = self._trunks.again
+        self.connections.receive = self._transactions.receive
+        self.connections.malformed = self._transactions.malformed
+        self.connections.aliased = self._trunks.alias
         self._closing.callback(self._hops.note)
         self._closing.push_async_callback(self._proxy.close)
-        self._closing.callback(self._close_connections)
+        self._closing.callback(self.connections.close)
         self._closing.callback(self._trunks.close)
+        self._closing.callback(resolver.close)
 
     async def _listen(self, server_tls: ssl.SSLContext) -> None:
         for listener in self._listeners:
             where = f"{listener.transport} {listener.config.address}:{listener.config.port}"
             try:
                 if listener.transport == "udp":
-                    transport = await open_udp(listener, self._datagram)
+                    transport = await open_udp(listener, self._datagram, _taken_for(self._config, ("udp",)))
                     self._closing.callback(transport.close)
                     self._hops.use(transport)
                     self._proxy.add_udp(transport)
+                    self._trunks.add_udp(transport)
                 else:
                     context = server_tls if listener.transport == "tls" else None
-                    server = await open_stream(listener, functools.partial(self._connection, listener), context)
-                    self._closing.callback(server.close)
+                    self._closing.callback(open_stream(listener, self.connections, context).close)
             except OSError as error:
                 raise StartError(f"listen: {where}: {error.strerror or error}") from error
             _log.info("listening", on=where)
 
-    def _connection(self, listener: Listener) -> Connection:
-        return Connection(
-            listener,
-            self._transactions.receive,
-            self._config.proxy.idle_s,
-            malformed=self._transactions.malformed,
-            opened=self._opened,
-            closed=self._closed,
-        )
-
-    def _opened(self, connection: Connection) -> None:
-        self._connections[connection.token] = connection
-        if len(self._connections) > self._most_connections:
-            # Whoever came first and has not said who they are has had time to; without any such one, the last goes.
-            strangers = (one for one in self._connections.values() if not one.is_trusted)
-            next(strangers, connection).close("too many connections")
-
-    def _closed(self, connection: Connection) -> None:
-        self._connections.pop(connection.token, None)
-
     def _datagram(self, data: bytes, source: tuple[str, int], transport: UdpTransport) -> None:
-        """A datagram: a frame, a message, or a phone's keep-alive."""
+        """A datagram: a frame, a message, or a phone's keep-alive of one kind or the other."""
         if is_frame(data):
             opened = self._hops.open(data, source, transport)
             if opened is not None and opened[1]:
                 self._transactions.receive(opened[1], opened[0])
+        elif is_stun(data):
+            answer = answer_binding(data, source)
+            if answer is not None:
+                with contextlib.suppress(FlowClosedError):
+                    transport.send(answer, source)
         elif data.strip(b"\r\n\0"):
             self._transactions.receive(data, UdpFlow(transport, source))
 
@@ -212,10 +204,6 @@ class Neighbour:
                 await self._accounts.refresh()
             except StoreError as error:
                 _log.error("accounts not read", reason=str(error))
-
-    def _close_connections(self) -> None:
-        for connection in list(self._connections.values()):
-            connection.close("shutting down")
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:
@@ -232,6 +220,17 @@ def _connection_limit() -> int:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted - _OTHER_FILES
+
+
+def _taken_for(config: "Config", transports: tuple[str, ...]) -> dict[str, frozenset[str]]:
+    """The domains that are taken for those at an address, of peers that are reached over these transports."""
+    found: dict[str, set[str]] = {}
+    for peer in config.peer:
+        if peer.transport in transports:
+            for text in peer.address:
+                address = numbered(str(ipaddress.ip_address(parse_address(text)[0])))
+                found.setdefault(address, set()).add(peer.domain)
+    return {address: frozenset(domains) for address, domains in found.items()}
 
 
 def _contexts(config: "Config") -> tuple[ssl.SSLContext, ssl.SSLContext]:

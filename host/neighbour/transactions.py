@@ -30,10 +30,12 @@ from sipwire.transaction import (
 )
 
 from .transport.flow import Flow, FlowClosedError
+from .transport.stream import Connection
+from .transport.trunk import TrunkError
 from .transport.udp import UdpFlow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from .metrics import Metrics
 
@@ -96,7 +98,7 @@ class _Shell:
                 self._layer.send(data, self.flow)
             except FlowClosedError as error:
                 # Later, so that whoever made the transaction knows it before its failure.
-                self._layer.loop.call_soon(self._failed, str(error))
+                self._layer.loop.call_soon(self._not_sent, data, str(error))
                 return
         if machine.state == TERMINATED:
             self._stop_timer()
@@ -123,6 +125,11 @@ class _Shell:
             return
         self.machine.handle_timer(self._layer.now())
         self._after()
+
+    def _not_sent(self, data: bytes, reason: str) -> None:
+        """This could not be sent."""
+        del data
+        self._failed(reason)
 
     def _failed(self, reason: str) -> None:
         """The flow is gone."""
@@ -190,6 +197,22 @@ class Server(_Shell):
         """Forget the transaction without an answer (RFC 4320 section 4.2)."""
         self.machine.transport_failed()
         self._after()
+
+    def _not_sent(self, data: bytes, reason: str) -> None:
+        """A response's connection is gone: a peer gets it by another (RFC 3261 section 18.2.2)."""
+        if self.flow is self.origin and isinstance(self.flow, Connection) and self.flow.identities:
+            self._layer.spawn(self._send_again(data, self.flow))
+        else:
+            super()._not_sent(data, reason)
+
+    async def _send_again(self, data: bytes, gone: Connection) -> None:
+        try:
+            self.flow = await self._layer.again(gone, self.request.via.port)
+            self._layer.send(data, self.flow)
+        except (TrunkError, FlowClosedError) as error:
+            self._failed(str(error))
+        else:
+            self._pump()
 
     @property
     def answered(self) -> bool:
@@ -267,6 +290,9 @@ class Transactions:
 
     def __init__(self, metrics: "Metrics", *, trace: bool) -> None:
         self.user: TransactionUser
+        #: Finds another connection for a response whose own has died, see `Trunks.again`; set with ``user``.
+        self.again: Callable[[Connection, int | None], Awaitable[Flow]]
+        self._tasks: set[asyncio.Task[None]] = set()
         self.loop = asyncio.get_running_loop()
         self._metrics = metrics
         self._trace = trace
@@ -275,6 +301,12 @@ class Transactions:
         self._received = {kind: metrics.messages.labels("in", kind) for kind in ("frame", "tls", "none")}
         self._sent = {kind: metrics.messages.labels("out", kind) for kind in ("frame", "tls", "none")}
         metrics.transactions.set_function(lambda: len(self._clients) + len(self._servers))
+
+    def spawn(self, work: "Coroutine[None, None, None]") -> None:
+        """Do something that has to wait."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def now(self) -> int:
         """Milliseconds of the event loop's clock."""
@@ -381,8 +413,8 @@ class Transactions:
 
     @staticmethod
     def _via(flow: Flow, branch: bytes) -> bytes:
-        rport = b";rport" if flow.transport == "UDP" else b""
-        return b"SIP/2.0/%s %s;branch=%s%s" % (flow.transport.encode(), flow.listener.public.encode(), branch, rport)
+        sent_by = flow.listener.public.encode()
+        return b"SIP/2.0/%s %s;branch=%s%s" % (flow.transport.encode(), sent_by, branch, flow.via_params)
 
     def send(self, data: bytes, flow: Flow) -> None:
         """Send bytes on a flow, counted and traced."""
@@ -425,7 +457,8 @@ def _set_length(message: "Request | Response") -> None:
 def _note_source(request: Request, flow: Flow) -> None:
     """Write down where a request came from (RFC 3261 section 18.2.1, RFC 3581 section 4)."""
     via = request.via
-    host, port = flow.peer
+    flow.heard(via)
+    host, port = flow.host, flow.peer[1]
     wants_port = via.param("rport") is not None
     if via.host.decode("latin-1").strip("[]").lower() != host or wants_port:
         set_via_param(via, b"received", host.encode())

@@ -67,6 +67,21 @@ def test_mistakes(two: Path, old: str, new: str, told: str) -> None:
         ("# md5 = false", "md5 = true", "44: auth.md5: accounts made with --md5 may use MD5, which is broken"),
         ("# enabled = true ", "enabled = false", "52: resolver.enabled: off, and there is no [[peer]]"),
         (
+            "# transports =",
+            'transports = ["tls", "udp"] #',
+            "57: resolver.transports: whoever is on the way reads and changes calls over udp",
+        ),
+        (
+            '# [[peer]]\n# domain = "b.example"\n# address = "192.0.2.2:5061"',
+            '[[peer]]\ndomain = "b.example"\ntransport = "udp"\naddress = ["192.0.2.2:5060", "192.0.2.3:5060"]',
+            "64: peer[0].transport: whoever sends from, or forges, 192.0.2.2:5060 or 192.0.2.3:5060 is taken for b.example",
+        ),
+        (
+            '# [[peer]]\n# domain = "b.example"\n# address = "192.0.2.2:5061"',
+            '[[peer]]\ndomain = "b.example"\ntransport = "tcp"\naddress = "192.0.2.2:5060"',
+            "64: peer[0].transport: whoever sends from 192.0.2.2:5060 is taken for b.example",
+        ),
+        (
             '"udp"           # udp, tcp or tls\naddress = "127.0.0.1"',
             '"tcp"\naddress = "127.0.0.2"',
             "12: listen: no udp, so that no terminal can register",
@@ -84,6 +99,19 @@ def test_warnings(two: Path, old: str, new: str, told: str) -> None:
     assert (found.mistakes, found.lapsed) == ([], [])
     assert len(found.warnings) == 1, found
     assert found.warnings[0].startswith(start + told), found
+
+
+def test_a_transport_without_a_listener(two: Path) -> None:
+    text = (two / "e" / "wisp.toml").read_text()
+    begin = text.index('[[listen]]\ntransport = "tcp"')
+    end = text.index('[[listen]]\ntransport = "tls"')
+    path = two / "e" / "changed.toml"
+    path.write_text((text[:begin] + text[end:]).replace("# transports =", 'transports = ["tls", "tcp"] #'))
+    told = [line.partition(": ")[2] for line in check(load(path)).warnings]
+    assert told == [
+        "resolver.transports: whoever is on the way reads and changes calls over tcp",
+        "resolver.transports: no tcp in [[listen]], so that nothing can be sent over it",
+    ]
 
 
 def test_a_key_that_others_can_read(two: Path) -> None:

@@ -30,7 +30,8 @@ def test_sample_is_valid() -> None:
     config = load(SAMPLE)
     assert config.domain == "a.example"
     assert [one.transport for one in config.listen] == ["udp", "tcp", "tls"]
-    assert config.peer[0].address == "127.0.0.2:5061"
+    assert config.peer[0].address == ["127.0.0.2:5061"]
+    assert config.peer[0].transport == "tls"
 
 
 def uncommented() -> str:
@@ -110,6 +111,43 @@ def test_comments_show_the_defaults() -> None:
         ('# mode = "proxy"', 'mode = "b2bua"', "mode =", "proxy.mode: should be 'proxy' or 'redirect'"),
         ('key = "a.example.key"', "", "[tls]", "tls.key: is missing"),
         ("[metrics]", "[metric]", "[metric]", "metric: is not known"),
+        ('address = "127.0.0.2:5061"', 'address = ["b:1", "b"]', "address =", "peer[0].address: host:port is wanted"),
+        ('address = "127.0.0.2:5061"', "address = []", "address =", "peer[0].address: 1 to 8 addresses are wanted"),
+        ('address = "127.0.0.2:5061"', "address = 5", "address =", "peer[0].address: should be a valid list"),
+        ('# transport = "tls" ', 'transport = "sctp" #', "transport", "peer[0].transport: should be 'tls', 'tcp' or"),
+        (
+            'address = "127.0.0.2:5061"',
+            'transport = "udp"\naddress = ["192.0.2.1:5060", "b.example:5060"]',
+            "[[peer]]",
+            "peer[0]: address: a numeric one is wanted for udp",
+        ),
+        (
+            'address = "127.0.0.2:5061"',
+            'transport = "tcp"\naddress = "0.0.0.0:5060"',
+            "[[peer]]",
+            "peer[0]: address: 0.0.0.0 is nobody's own, so that anybody would count as b.example",
+        ),
+        (
+            'address = "127.0.0.2:5061"',
+            'transport = "udp"\naddress = ["192.0.2.1:5060", "[::]:5060"]',
+            "[[peer]]",
+            "peer[0]: address: :: is nobody's own",
+        ),
+        (
+            'address = "127.0.0.2:5061"',
+            'transport = "udp"\naddress = "[ff02::1]:5060"',
+            "[[peer]]",
+            "peer[0]: address: ff02::1 is nobody's own",
+        ),
+        (
+            'address = "127.0.0.2:5061"',
+            'transport = "udp"\naddress = "255.255.255.255:5060"',
+            "[[peer]]",
+            "peer[0]: address: 255.255.255.255 is nobody's own",
+        ),
+        ("# transports =", "transports = [] #", "transports", "resolver.transports: List should have at least 1 item"),
+        ("# transports =", 'transports = ["tls", "sctp"] #', "transports", "resolver.transports[1]: should be 'tls'"),
+        ("# transports =", 'transports = ["udp", "udp"] #', "[resolver]", "resolver: transports: one of them is there"),
         (
             'address = "127.0.0.1"\nport = 5061',
             'address = "localhost"\nport = 5061',
@@ -145,6 +183,14 @@ def test_unreadable(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b'domain = "\xe9"')
     with pytest.raises(ConfigError, match="is not UTF-8"):
         load(tmp_path / "latin")
+
+
+def test_several_addresses_of_a_peer(tmp_path: Path) -> None:
+    path = tmp_path / "wisp.toml"
+    wanted = '["192.0.2.1:5060", "[2001:db8::1]:5060"]\ntransport = "udp"'
+    path.write_text(changed('"127.0.0.2:5061"  #', f"{wanted} #"))
+    peer = load(path).peer[0]
+    assert (peer.address, peer.transport) == (["192.0.2.1:5060", "[2001:db8::1]:5060"], "udp")
 
 
 def test_same_socket_twice(tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def test_strangers_do_not_keep_connections(tmp_path: Path, monkeypatch: pytest.M
 def test_strangers_do_not_use_up_connections(tmp_path: Path) -> None:
     async def work() -> None:
         async with domain(tmp_path) as at:
-            at.neighbour._most_connections = 5
+            at.neighbour.connections.most = 5
             erin = await stream_phone(at, "erin")
             first, *_ = strangers = [await StreamClient.open(at) for _ in range(4)]
             later = await stream_phone(at, "fred")

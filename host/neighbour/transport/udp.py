@@ -1,14 +1,16 @@
 """UDP: one socket per listener, a flow per source address."""
 
 import asyncio
+import ipaddress
+import socket
 from typing import TYPE_CHECKING, Any, cast
 
-from .flow import Flow, FlowClosedError, Listener
+from .flow import NOBODY, Flow, FlowClosedError, Listener, can_reach, numbered, peer_address, socket_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["UdpFlow", "UdpTransport", "flow_named", "open_udp"]
+__all__ = ["UdpFlow", "UdpTransport", "flow_named", "open_udp", "socket_to"]
 
 _RECEIVE_BYTES = 65536  # stock asyncio allocates 256 KiB for each datagram otherwise
 _UDP_KIND = "u"  # no token of a connection, which is hexadecimal, begins so
@@ -37,10 +39,14 @@ class UdpFlow(Flow):
         return isinstance(other, UdpFlow) and other.peer[0] == self.peer[0]
 
     @property
+    def identities(self) -> frozenset[str]:
+        """The domains that our configuration says are at that address."""
+        return self.udp.identities.get(self.peer[0], NOBODY)
+
+    @property
     def token(self) -> bytes:  # type: ignore[override]
         """The address, and the socket that it knows."""
-        local = self.listener.config
-        text = f"{_UDP_KIND}-{local.address}-{local.port}-{self.peer[0]}-{self.peer[1]}"
+        text = f"{_UDP_KIND}-{self.udp.name}-{self.peer[0]}-{self.peer[1]}"
         return text.replace(":", "_").replace("%", "~").encode()
 
     def to(self, peer: tuple[str, int]) -> "UdpFlow":
@@ -54,10 +60,19 @@ class UdpTransport(asyncio.DatagramProtocol):
     Args:
         listener: what it stands for.
         receive: called with each datagram, its source and this transport.
+        identities: the domains that are taken for those at an address.
     """
 
-    def __init__(self, listener: Listener, receive: "Callable[[bytes, tuple[str, int], UdpTransport], None]") -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        receive: "Callable[[bytes, tuple[str, int], UdpTransport], None]",
+        identities: "Mapping[str, frozenset[str]] | None" = None,
+    ) -> None:
         self.listener = listener
+        self.identities = identities or {}
+        #: What tokens call it.
+        self.name = f"{numbered(listener.config.address)}-{listener.config.port}"
         self._receive = receive
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -65,9 +80,9 @@ class UdpTransport(asyncio.DatagramProtocol):
         """Called by asyncio."""
         self._transport = cast("asyncio.DatagramTransport", transport)  # uvloop's is no subclass
 
-    def datagram_received(self, data: bytes, addr: "tuple[str | Any, int]") -> None:
+    def datagram_received(self, data: bytes, addr: "tuple[Any, ...]") -> None:
         """Called by asyncio."""
-        self._receive(data, (addr[0], addr[1]), self)
+        self._receive(data, peer_address(addr), self)
 
     def error_received(self, exc: Exception) -> None:
         """An ICMP error: somebody does not listen any more. Transactions find that out by their timers."""
@@ -81,7 +96,7 @@ class UdpTransport(asyncio.DatagramProtocol):
         if self._transport is None or self._transport.is_closing():
             raise FlowClosedError("socket closed")
         try:
-            self._transport.sendto(data, peer)
+            self._transport.sendto(data, socket_address(peer))
         except OSError as error:
             raise FlowClosedError(error.strerror or "send failed") from None
 
@@ -91,36 +106,50 @@ class UdpTransport(asyncio.DatagramProtocol):
             self._transport.close()
 
 
+def socket_to(host: str, sockets: "Iterable[UdpTransport]") -> UdpTransport | None:
+    """The first socket from which an address can be reached, None where there is none of its family."""
+    return next((one for one in sockets if can_reach(one.listener.config.address, host)), None)
+
+
 def flow_named(token: bytes, sockets: "Iterable[UdpTransport]") -> UdpFlow | None:
     """The flow with a token that we have written; None where it is of another kind, or its socket is not there."""
     parts = token.decode("latin-1").replace("_", ":").replace("~", "%").split("-")
-    if len(parts) != 5 or parts[0] != _UDP_KIND:
+    if len(parts) != 5 or parts[0] != _UDP_KIND or not parts[4].isdecimal():
         return None
-    for one in sockets:
-        if [one.listener.config.address, str(one.listener.config.port)] == parts[1:3]:
-            return UdpFlow(one, (parts[3], int(parts[4])))
-    return None
+    try:
+        ipaddress.ip_address(parts[3])
+    except ValueError:
+        return None
+    name = "-".join(parts[1:3])
+    return next((UdpFlow(one, (parts[3], int(parts[4]))) for one in sockets if one.name == name), None)
 
 
 async def open_udp(
-    listener: Listener, receive: "Callable[[bytes, tuple[str, int], UdpTransport], None]"
+    listener: Listener,
+    receive: "Callable[[bytes, tuple[str, int], UdpTransport], None]",
+    identities: "Mapping[str, frozenset[str]] | None" = None,
 ) -> UdpTransport:
-    """Open a listener's socket.
+    """Open a listener's socket; for IPv6 one that does IPv6 alone, so that no address has two forms.
+
+    Args:
+        listener: where.
+        receive: see `UdpTransport`.
+        identities: see `UdpTransport`.
 
     Raises:
-        OSError: it can't be bound.
+        OSError: it can't be bound, or there is no IPv6 here.
     """
-    import socket
-
     family = socket.AF_INET6 if ":" in listener.config.address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
-        sock.bind((listener.config.address, listener.config.port))
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(socket_address((listener.config.address, listener.config.port)))
         transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: UdpTransport(listener, receive), sock=sock
+            lambda: UdpTransport(listener, receive, identities), sock=sock
         )
     except BaseException:
         sock.close()
