@@ -84,9 +84,17 @@ class Resolver:
     ) -> None:
         self._peers = {peer.domain: peer for peer in peers}
         self._by_address: dict[str, tuple[PeerConfig, int]] = {}
+        #: Those whose addresses are all numeric.
+        self._of_peer: dict[str, list[Target]] = {}
         for peer in peers:
+            targets = []
             for host, port in map(parse_address, peer.address):
-                self._by_address.setdefault(_numeric(host) or host, (peer, port))
+                address = _numeric(host)
+                if address is not None:
+                    self._by_address.setdefault(address, (peer, port))
+                    targets.append(Target(peer.transport.upper(), address, port, peer.domain))
+            if len(targets) == len(peer.address):
+                self._of_peer[peer.domain] = targets
         self._allowed = {one.upper() for one in config.transports}
         self._dns = DnsCache(list(config.nameservers), config.port, clock) if config.enabled else None
         self._clock = clock
@@ -104,15 +112,25 @@ class Resolver:
             ResolveError: nowhere.
         """
         domain = uri.host.decode("latin-1").lower().rstrip(".")
+        found = self._known(uri, domain)
+        if found is None:
+            found = await self._in_time(self._search(uri, domain), domain)
+        return self._in_order(found[:_MAX_TARGETS], domain)
+
+    async def _in_time(self, work: "Coroutine[Any, Any, list[Target]]", domain: str) -> list[Target]:
+        """What a search finds. It has a task of its own, since who calls us need not have one."""
+        task = asyncio.create_task(work, name=f"locate {domain}")
         try:
-            async with asyncio.timeout(_LOCATE_S):
-                found = await self._locate(uri, domain)
-        except TimeoutError:
-            raise ResolveError(f"DNS takes too long for {domain}") from None
+            done, _ = await asyncio.wait((task,), timeout=_LOCATE_S)
+        finally:
+            task.cancel()
+        if not done:
+            raise ResolveError(f"DNS takes too long for {domain}")
+        try:
+            return task.result()
         except (DnsError, dns.exception.DNSException) as error:
             reason = str(error) if isinstance(error, DnsError) else type(error).__name__
             raise ResolveError(f"DNS failed for {domain}: {reason}") from None
-        return self._in_order(found[:_MAX_TARGETS], domain)
 
     # What has been learnt of servers (section 4.3).
 
@@ -164,15 +182,14 @@ class Resolver:
 
     # Section 4.1: which transport.
 
-    async def _locate(self, uri: "Uri", domain: str) -> list[Target]:
+    def _known(self, uri: "Uri", domain: str) -> list[Target] | None:
+        """What needs no name server: peers, and addresses. None where names have to be looked up."""
         is_secure = uri.scheme == b"sips"
         peer = self._peers.get(domain)
         if peer is not None:
             self._check(peer, domain, is_secure=is_secure)
-            return await self._of_peer(peer)
-        # "We define TARGET as the value of the maddr parameter of the URI, if present, otherwise, the host value". It
-        # only says where; whom to find there is the host all the same.
-        place = (uri.param("maddr") or b"").decode("latin-1").lower() or domain
+            return self._of_peer.get(domain)
+        place = _place(uri, domain)
         address = _numeric(place)
         if address is not None and address in self._by_address:
             peer, port = self._by_address[address]
@@ -180,12 +197,20 @@ class Resolver:
             return [Target(peer.transport.upper(), address, uri.port or port, peer.domain)]
         if self._dns is None:
             raise ResolveError(f"{domain} is no peer of ours")
-        asked = self._asked(uri, domain)
-        if address is not None:
-            transport = asked or self._default(domain, is_secure=is_secure)
-            return _usable([Target(transport, address, uri.port or _PORTS[transport], domain)])
-        name = dns.name.from_text(place)
+        if address is None:
+            return None
+        transport = self._asked(uri, domain) or self._default(domain, is_secure=is_secure)
+        return _usable([Target(transport, address, uri.port or _PORTS[transport], domain)])
+
+    async def _search(self, uri: "Uri", domain: str) -> list[Target]:
         servers: list[Server]
+        peer = self._peers.get(domain)
+        if peer is not None:
+            servers = [parse_address(text) for text in peer.address]
+            return await self._targets(peer.transport.upper(), servers, domain)
+        is_secure = uri.scheme == b"sips"
+        name = dns.name.from_text(_place(uri, domain))
+        asked = self._asked(uri, domain)
         if uri.port is not None:
             transport, servers = asked or self._default(domain, is_secure=is_secure), [(name, uri.port)]
         elif asked is not None:
@@ -275,10 +300,6 @@ class Resolver:
         ordered: list[SRV] = list(records.processing_order())  # type: ignore[arg-type]
         return [(one.target, one.port) for one in ordered if one.target != dns.name.root and one.port]
 
-    async def _of_peer(self, peer: "PeerConfig") -> list[Target]:
-        servers: list[Server] = [parse_address(text) for text in peer.address]
-        return await self._targets(peer.transport.upper(), servers, peer.domain)
-
     async def _targets(self, transport: str, servers: "list[Server]", domain: str) -> list[Target]:
         servers = servers[:_MAX_TARGETS]
         # All at once: one host whose name server is slow must not make the others wait.
@@ -314,6 +335,15 @@ class Resolver:
     async def _query(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> "dns.rrset.RRset | None":
         assert self._dns is not None
         return await self._dns.query(name, kind)
+
+
+def _place(uri: "Uri", domain: str) -> str:
+    """Section 4's TARGET: "the value of the maddr parameter of the URI, if present, otherwise, the host value".
+
+    It only says where; whom to find there is the host all the same.
+    """
+    maddr = uri.param("maddr")
+    return maddr.decode("latin-1").lower() if maddr else domain
 
 
 def _numeric(host: str) -> str | None:
