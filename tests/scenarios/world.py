@@ -40,7 +40,7 @@ from neighbour.store.schema import counters, metadata
 from neighbour.transactions import Client, Server, Transactions
 from neighbour.transport.flow import Flow, FlowClosedError, Listener
 from neighbour.transport.trunk import Trunks
-from neighbour.transport.udp import UdpFlow
+from neighbour.transport.udp import UdpFlow, UdpTransport
 from sipwire.digest import Challenge, authenticate, choose, ha1
 from sipwire.headers import Address
 from sipwire.message import Request, Response, parse
@@ -108,12 +108,12 @@ class Link:
     lost: int = 0
 
 
-class _Socket:
+class _Socket(UdpTransport):
     """The neighbour's UDP socket."""
 
     def __init__(self, here: "World", listener: Listener) -> None:
+        super().__init__(listener, lambda data, source, transport: None)
         self._here = here
-        self.listener = listener
 
     def send(self, data: bytes, peer: tuple[str, int]) -> None:
         self._here.to_phone(data, peer)
@@ -173,11 +173,13 @@ class World:
         self.listener = Listener(config.listen[0], config.domain)
         self.routes = Routes(config.domain, [self.listener], await load_key(store))
         gate = Gate(config.domain, self.accounts, hops, nonces, metrics, md5=config.auth.md5)
-        registrar = Registrar(config.domain, config.registrar, gate, hops, self.location, self.accounts)
+        registrar = Registrar(
+            config.domain, config.registrar, config.proxy.idle_s, gate, hops, self.location, self.accounts
+        )
         self.accounts.gone = registrar.revoke
         self.transactions = Transactions(metrics, trace=False)
         self.resolver = Resolver(config.resolver, config.peer)
-        trunks = Trunks(self.resolver, None, None, 5.0, metrics, lambda: "")  # type: ignore[arg-type]
+        trunks = Trunks([self.listener], None, None, 5.0, metrics, lambda: "")  # type: ignore[arg-type]
         self.socket = _Socket(self, self.listener)
         self.proxy = Proxy(
             config,
