@@ -300,10 +300,11 @@ class Proxy:
         targets = self._targets
         user = targets.user_here(request, sender)
         if user is not None:
-            moved = self._redirect.answer(request, sender, user, self._location.of(user))
+            bindings = self._location.of(user)
+            moved = self._redirect.answer(request, sender, user, bindings)
             if moved is not None:
                 raise moved
-            return targets.of_user(request, user)
+            return targets.of_bindings(request, bindings)
         flow = targets.in_dialog(request, token)
         if flow is not None:
             return [[[Way(request, flow)]]]
@@ -333,7 +334,7 @@ class Proxy:
                 self._prepare(request)
                 request.uri = contact.uri
                 try:
-                    groups += self._targets.of_user(request, user)
+                    groups += self._targets.of_bindings(request, self._location.of(user))
                 except RefusedError:
                     left.append(contact)
         if groups and left:
@@ -374,13 +375,6 @@ def _redirections(response: Response) -> list[tuple[Address, Uri]]:
 
 def _loop_hash(request: Request) -> bytes:
     """What decides where a request goes (section 16.6 step 8): the same again means that it runs in a circle."""
-    parts = [
-        request.uri,
-        request.from_.tag,
-        request.to.tag,
-        request.call_id,
-        b"%d" % request.cseq.number,
-        *request.get_all("route"),
-        *request.get_all("proxy-require"),
-    ]
+    parts = [request.uri, request.from_.tag, request.to.tag, request.call_id, b"%d" % request.cseq.number]
+    parts += [line for key, line in request.fields if key in ("route", "proxy-require")]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12].encode()

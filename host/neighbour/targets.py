@@ -88,13 +88,12 @@ class Targets:
             raise RefusedError(404, "Not Found")
         return user
 
-    def of_user(self, request: "Request", user: str) -> Groups:
-        """The bindings of a user: those of equal q at once, the preferred first.
+    def of_bindings(self, request: "Request", bindings: "list[Binding]") -> Groups:
+        """Targets for a user's bindings: those of equal q at once, the preferred first.
 
         Raises:
             RefusedError: there are none, or none that may be used.
         """
-        bindings = self._location.of(user)
         if not bindings:
             raise RefusedError(480, "Temporarily Unavailable")
         ways = [(binding, way) for binding in bindings if (way := self._way(request, binding)) is not None]

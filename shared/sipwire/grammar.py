@@ -202,14 +202,18 @@ def parse_params(parts: "list[bytes]") -> "Params":
     params: "Params" = []
     for part in parts:
         name, equal, value = part.partition(b"=")
-        name = name.strip(WSP)
-        value = value.strip(WSP)
-        if not is_token(name) or (equal and not value):
-            raise ParseError("parameter")
-        if value[:1] == b'"':
-            if _end_of_quoted(value, 0) != len(value) - 1:
-                raise ParseError("quotes")
-        elif value.strip(_VALUE):
+        if name.strip(_TOKEN) or value.strip(_VALUE):
+            # White space, or quotes; else it is malformed.
+            name = name.strip(WSP)
+            value = value.strip(WSP)
+            if name.strip(_TOKEN):
+                raise ParseError("parameter")
+            if value[:1] == b'"':
+                if _end_of_quoted(value, 0) != len(value) - 1:
+                    raise ParseError("quotes")
+            elif value.strip(_VALUE):
+                raise ParseError("parameter")
+        if not name or (equal and not value):
             raise ParseError("parameter")
         params.append((name, value if equal else None))
     return params
@@ -218,9 +222,12 @@ def parse_params(parts: "list[bytes]") -> "Params":
 def get_param(params: "Params", name: str) -> "bytes | None":
     """The unquoted value of the first parameter of that lower-case name, b"" for one without; None where absent."""
     wanted = name.encode()
+    size = len(wanted)
     for key, value in params:
-        if key == wanted or key.lower() == wanted:
-            return b"" if value is None else unquote(value)
+        if len(key) == size and key.lower() == wanted:
+            if value is None:
+                return b""
+            return unquote(value) if value[:1] == b'"' else value
     return None
 
 

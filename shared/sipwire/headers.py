@@ -155,24 +155,12 @@ class Via:
         Raises:
             ParseError: malformed.
         """
-        parts = value.split(b";")
-        pieces = parts[0].split(b"/", 2)
-        if len(pieces) != 3 or pieces[0].strip(WSP).upper() != b"SIP":
-            raise ParseError("Via")
-        version = pieces[1].strip(WSP)
-        transport, host = first_word(pieces[2].strip(WSP))
-        if not is_token(transport) or not is_token(version):
-            raise ParseError("Via")
-        port = None
-        close = host.rfind(b"]")
-        colon = host.find(b":", close + 1)
-        if colon >= 0:
-            port = parse_port(host[colon + 1 :].strip(WSP))
-            host = host[:colon].strip(WSP)
-        if not is_host(host):
-            raise ParseError("Via")
-        params = parse_params(parts[1:] if b'"' not in value else split_list(value, b";")[1:])
-        return cls(transport.upper(), host, port, params, version)
+        first, semicolon, rest = value.partition(b";")
+        version, transport, host, port = _sender_of(first)
+        params: "Params" = []
+        if semicolon:
+            params = parse_params(rest.split(b";") if b'"' not in rest else split_list(rest, b";"))
+        return cls(transport, host, port, params, version)
 
     def serialize(self) -> bytes:
         """The value in its usual form."""
@@ -191,6 +179,31 @@ class Via:
     def param(self, name: str) -> "bytes | None":
         """A parameter's value by lower-case name; b"" where it has none, None where it is absent."""
         return get_param(self.params, name)
+
+
+@cached(_MAX_KNOWN)
+def _sender_of(value: bytes) -> "tuple[bytes, bytes, bytes, int | None]":
+    """Version, transport, host and port of a Via without its parameters, which is the same in all that somebody sends.
+
+    Raises:
+        ParseError: malformed.
+    """
+    pieces = value.split(b"/", 2)
+    if len(pieces) != 3 or pieces[0].strip(WSP).upper() != b"SIP":
+        raise ParseError("Via")
+    version = pieces[1].strip(WSP)
+    transport, host = first_word(pieces[2].strip(WSP))
+    if not is_token(transport) or not is_token(version):
+        raise ParseError("Via")
+    port = None
+    close = host.rfind(b"]")
+    colon = host.find(b":", close + 1)
+    if colon >= 0:
+        port = parse_port(host[colon + 1 :].strip(WSP))
+        host = host[:colon].strip(WSP)
+    if not is_host(host):
+        raise ParseError("Via")
+    return version, transport.upper(), host, port
 
 
 class CSeq:

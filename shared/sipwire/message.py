@@ -155,21 +155,7 @@ class Message:
     @property
     def via(self) -> Via:
         """The topmost Via. After changing it, call `editing.set_via`."""
-        value = self._read.get("via")
-        if value is None:
-            for key, line in self.fields:
-                if key == "via":
-                    raw = _value(line)
-                    if b"," in raw:
-                        elements = split_list(raw, b",")
-                        if b"" in elements:
-                            raise ParseError("list")
-                        raw = elements[0]
-                    value = self._read[key] = Via.parse(raw)
-                    break
-            else:
-                raise ParseError("via", 400, _MISSING)
-        via: Via = value
+        via: Via = self._read.get("via") or self._typed("via", _top_via)
         return via
 
     @property
@@ -210,20 +196,22 @@ class Message:
         return number
 
     def _check(self) -> None:
-        seen = []
-        for key, _ in self.fields:
-            if key in _SINGLE:
-                if key in seen:
-                    raise ParseError(key, 400, "second")
-                seen.append(key)
-        self.via  # noqa: B018  reading is checking
+        """Read what every element relies on, in one pass."""
+        first: "dict[str, bytes]" = {}
+        for key, line in self.fields:
+            if key not in first:
+                first[key] = line
+            elif key in _SINGLE:
+                raise ParseError(key, 400, "second")
+        read = self._read
+        for key, kind in _NEEDED:
+            line = first.get(key, b"")
+            if not line:
+                raise ParseError(key, 400, _MISSING)
+            read[key] = kind(_value(line))
         for address in (self.from_, self.to):
-            if address.param("tag") == b"":
+            if not address.tag and address.param("tag") == b"":
                 raise ParseError("tag")
-        call_id = self.call_id
-        if not call_id or b" " in call_id or b"\t" in call_id:
-            raise ParseError("call-id")
-        self.cseq  # noqa: B018
 
 
 class Request(Message):
@@ -330,6 +318,32 @@ class Response(Message):
 def _value(line: bytes) -> bytes:
     value = line[line.find(b":") + 1 :]
     return unfold(value) if b"\n" in value else value.strip(WSP)
+
+
+def _top_via(value: bytes) -> Via:
+    """The first Via of a header line's value."""
+    if b"," in value:
+        elements = split_list(value, b",")
+        if b"" in elements:
+            raise ParseError("list")
+        value = elements[0]
+    return Via.parse(value)
+
+
+def _whole_call_id(value: bytes) -> bytes:
+    if not value or b" " in value or b"\t" in value:
+        raise ParseError("call-id")
+    return value
+
+
+# What a message must have, and how it is read.
+_NEEDED = (
+    ("via", _top_via),
+    ("from", address_of),
+    ("to", address_of),
+    ("call-id", _whole_call_id),
+    ("cseq", cseq_of),
+)
 
 
 def _read_fields(head: bytes, fields: "list[tuple[str, bytes]]") -> None:
