@@ -173,13 +173,15 @@ class Fork:
         "_ring_timer",
         "cancelled",
         "is_invite",
+        "method",
         "server",
         "tried",
     )
 
     def __init__(self, server: "Server", surroundings: Surroundings, done: "Callable[[Fork, int], None]") -> None:
         self.server = server
-        self.is_invite = server.request.method == "INVITE"
+        self.method = server.request.method
+        self.is_invite = self.method == "INVITE"
         self.cancelled = False
         self.tried: set[bytes] = set()
         self._around = surroundings
@@ -406,6 +408,9 @@ class Fork:
 
     def _give_up(self, branch: _Branch, status: int, phrase: str, *headers: tuple[str, bytes]) -> None:
         """Answer for a branch ourselves."""
+        if self._answered:
+            self._over(branch)  # and who asked has been answered
+            return
         response = self.server.request.response(status, phrase, new_token(4))
         for name, value in headers:
             response.add(name, value)

@@ -156,7 +156,7 @@ class Proxy:
         self._work.run(self._forward_ack(request, flow))
 
     def _finished(self, fork: Fork, status: int) -> None:
-        self._count(fork.server.request.method, status)
+        self._count(fork.method, status)
         if not fork.is_invite or status >= 300:
             self._forks.pop(fork.server.key, None)
         else:

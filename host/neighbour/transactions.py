@@ -17,6 +17,9 @@ from sipwire.editing import set_via, set_via_param
 from sipwire.errors import ParseError, StateError
 from sipwire.message import Request, Response, parse
 from sipwire.transaction import (
+    ACCEPTED,
+    COMPLETED,
+    CONFIRMED,
     MAGIC_COOKIE,
     TERMINATED,
     ClientTransaction,
@@ -29,6 +32,7 @@ from sipwire.transaction import (
     server_key,
 )
 
+from .timers import Timers
 from .transport.flow import Flow, FlowClosedError
 from .transport.stream import Connection
 from .transport.trunk import TrunkError
@@ -45,6 +49,8 @@ __all__ = ["Client", "Server", "TransactionUser", "Transactions", "new_branch", 
 
 _log = structlog.get_logger("sip")
 _DEFAULT_PORT = 5060
+_OVER = (COMPLETED, CONFIRMED, TERMINATED)  # nothing new comes of a transaction in these states
+_SETTLED = (*_OVER, ACCEPTED)  # ... and in these its request is of no use
 _MAX_SERVERS = 50_000  # transactions at a time, 64*T1 of a thousand requests a second; more get 503
 _RETRY_AFTER = b"30"
 
@@ -79,16 +85,24 @@ class TransactionUser(Protocol):
         """An INVITE was cancelled; the CANCEL itself has been answered."""
 
 
+#: Stands for a request that nobody needs any more: a transaction that only absorbs what is repeated lives for 32 s, and
+#: whatever it holds on to, every garbage collection of these has to look at.
+_GONE = Request("", b"")
+
+
 class _Shell:
     """What client and server transactions share: sending, and the timer."""
 
+    __slots__ = ("_layer", "due", "flow", "key", "machine", "request")
+
     machine: ClientTransaction | ServerTransaction
+    key: bytes
+    request: Request
 
     def __init__(self, layer: "Transactions", flow: Flow) -> None:
         self._layer = layer
         self.flow = flow
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at: int | None = None
+        self.due: int | None = None
 
     def _pump(self) -> None:
         """Send what the machine wants sent, set its timer anew."""
@@ -100,30 +114,24 @@ class _Shell:
                 # Later, so that whoever made the transaction knows it before its failure.
                 self._layer.loop.call_soon(self._not_sent, data, str(error))
                 return
-        if machine.state == TERMINATED:
-            self._stop_timer()
-            self._layer.forget(self)
-            return
+        if machine.state in _SETTLED:
+            self.request = machine.request = _GONE
+            if machine.state == TERMINATED:
+                self.due = None
+                self._layer.forget(self)
+                return
         at = machine.timer_at
         # One that comes too early does no harm, and setting it anew for each state would cost more.
-        if at is not None and (self._timer_at is None or at < self._timer_at):
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = at
-            self._timer = self._layer.loop.call_at(at / 1000, self._fire)
+        if at is not None and (self.due is None or at < self.due):
+            self._layer.timers.set(at, self)
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._timer_at = None
-
-    def _fire(self) -> None:
-        self._timer = self._timer_at = None
+    def fire(self, now: int) -> None:
+        """The deadline has come."""
         at = self.machine.timer_at
-        if at is None or at > self._layer.now():
+        if at is None or at > now:
             self._pump()  # it was set for a state that is over
             return
-        self.machine.handle_timer(self._layer.now())
+        self.machine.handle_timer(now)
         self._after()
 
     def _not_sent(self, data: bytes, reason: str) -> None:
@@ -142,18 +150,27 @@ class _Shell:
 
 
 class Server(_Shell):
-    """A server transaction: answer it with `respond`."""
+    """A server transaction: answer it with `respond`.
+
+    Attributes:
+        request: what came; nothing any more when it has been answered for good.
+        origin: the way it came; answers may take another.
+        admitted: whether it is known who sent it; until then nothing is answered twice.
+    """
+
+    __slots__ = ("_port", "admitted", "origin")
+
+    machine: ServerTransaction
 
     def __init__(self, layer: "Transactions", request: Request, flow: Flow, key: bytes) -> None:
         super().__init__(layer, flow)
         kind = InviteServer if request.method == "INVITE" else NonInviteServer
-        self.machine: ServerTransaction = kind(request, flow.reliable, layer.now(), key)
+        self.machine = kind(request, flow.reliable, layer.now(), key)
         self.key = key
         self.request = request
-        #: The way it came; answers may take another.
         self.origin = flow
-        #: Whether it is known who sent it; until then nothing is answered twice.
         self.admitted = False
+        self._port = request.via.port
         self._pump()
 
     def receive(self, request: Request) -> None:
@@ -207,7 +224,7 @@ class Server(_Shell):
 
     async def _send_again(self, data: bytes, gone: Connection) -> None:
         try:
-            self.flow = await self._layer.again(gone, self.request.via.port)
+            self.flow = await self._layer.again(gone, self._port)
             self._layer.send(data, self.flow)
         except (TrunkError, FlowClosedError) as error:
             self._failed(str(error))
@@ -228,9 +245,13 @@ class Client(_Shell):
     """A client transaction.
 
     Attributes:
-        request: what was sent, Via included.
+        request: what was sent, Via included; nothing any more when it has its final answer.
         failure: why the flow failed, where it did.
     """
+
+    __slots__ = ("_callback", "_unwatch", "failure")
+
+    machine: ClientTransaction
 
     def __init__(
         self, layer: "Transactions", request: Request, flow: Flow, callback: "ClientCallback", key: bytes
@@ -240,7 +261,7 @@ class Client(_Shell):
         self.request = request
         self.failure = ""
         self._callback = callback
-        self.machine: ClientTransaction = kind(request, flow.reliable, layer.now(), key)
+        self.machine = kind(request, flow.reliable, layer.now(), key)
         self.key = key
         self._unwatch = flow.on_close(self._failed)
 
@@ -265,18 +286,25 @@ class Client(_Shell):
 
     def _after(self) -> None:
         self._pump()
-        if self.machine.state == TERMINATED:
+        # A 2xx to an INVITE may be followed by others; after all else nobody is told anything more.
+        is_over = self.machine.state in _OVER
+        if is_over:
             self._unwatch()
         for event in self.machine.take_events():
             if isinstance(event, Response | str):
                 self._callback(self, event)
-        if self.machine.state == TERMINATED:
+        if is_over:
             # Who waited knows us: without this, only a full garbage collection would find what is left of a call.
             self._callback = _ignore
+            self._unwatch = _nothing
 
 
 def _ignore(client: Client, event: "Response | str") -> None:
     """Nobody waits any more."""
+
+
+def _nothing() -> None:
+    """Nobody watches any more."""
 
 
 class Transactions:
@@ -294,6 +322,7 @@ class Transactions:
         self.again: Callable[[Connection, int | None], Awaitable[Flow]]
         self._tasks: set[asyncio.Task[None]] = set()
         self.loop = asyncio.get_running_loop()
+        self.timers = Timers(self.loop)
         self._metrics = metrics
         self._trace = trace
         self._clients: dict[bytes, Client] = {}
@@ -310,7 +339,7 @@ class Transactions:
 
     def now(self) -> int:
         """Milliseconds of the event loop's clock."""
-        return int(self.loop.time() * 1000)
+        return self.timers.now()
 
     def receive(self, data: bytes, flow: Flow) -> None:
         """Take one message; whatever is wrong with it harms nothing else."""

@@ -161,8 +161,8 @@ class Transaction:
         self.key = key or self._key_of(request)
         self.state = TRYING
         self._reliable = reliable
-        self._outgoing: "list[bytes]" = []
-        self._events: "list[Event]" = []
+        self._outgoing: "list[bytes] | tuple[()]" = ()
+        self._events: "list[Event] | tuple[()]" = ()
         self._repeat_at: "int | None" = None
         self._repeat_ms = 0
         self.end_at: "int | None" = None
@@ -177,17 +177,24 @@ class Transaction:
             return self._repeat_at
         return min(self._repeat_at, self.end_at)
 
-    def take_outgoing(self) -> "list[bytes]":
+    def take_outgoing(self) -> "list[bytes] | tuple[()]":
         """Messages to send now, in order."""
         outgoing = self._outgoing
-        self._outgoing = []
+        self._outgoing = ()
         return outgoing
 
-    def take_events(self) -> "list[Event]":
+    def take_events(self) -> "list[Event] | tuple[()]":
         """Messages for the transaction's user, `TIMEOUT` or `TRANSPORT_ERROR`, in order."""
         events = self._events
-        self._events = []
+        self._events = ()
         return events
+
+    def _put(self, data: bytes) -> None:
+        # There is one at a time, nearly always, and there are none for most of its life.
+        self._outgoing = [data] if not self._outgoing else self._outgoing + [data]
+
+    def _tell(self, event: "Event") -> None:
+        self._events = [event] if not self._events else self._events + [event]
 
     def transport_failed(self) -> None:
         """Tell that the transport could not send (section 17.1.4, 17.2.4)."""
@@ -213,7 +220,7 @@ class Transaction:
 
     def _fail(self, event: str) -> None:
         self._enter(TERMINATED, 0, None)
-        self._events.append(event)
+        self._tell(event)
 
     def _repeat(self, now: int, interval_ms: int) -> None:
         self._repeat_ms = interval_ms
@@ -234,7 +241,7 @@ class ClientTransaction(Transaction):
     def __init__(self, request: Request, reliable: bool, now: int, key: bytes = b"") -> None:
         super().__init__(request, reliable, now, key)
         self._wire = request.serialize()
-        self._outgoing.append(self._wire)
+        self._put(self._wire)
         self.end_at = now + 64 * T1_MS  # Timer B or F
         if not reliable:
             self._repeat(now, T1_MS)  # Timer A or E
@@ -268,15 +275,15 @@ class InviteClient(ClientTransaction):
             else:
                 self._enter(COMPLETED, now, 0 if self._reliable else 64 * T1_MS)  # Timer D
                 self._wire = ack_for(self.request, response).serialize()
-                self._outgoing.append(self._wire)
-            self._events.append(response)
+                self._put(self._wire)
+            self._tell(response)
         elif self.state == ACCEPTED and 200 <= status < 300:
-            self._events.append(response)
+            self._tell(response)
         elif self.state == COMPLETED and status >= 300:
-            self._outgoing.append(self._wire)
+            self._put(self._wire)
 
     def _repeated(self, now: int) -> None:
-        self._outgoing.append(self._wire)
+        self._put(self._wire)
         self._repeat(now, self._repeat_ms * 2)
 
 
@@ -293,10 +300,10 @@ class NonInviteClient(ClientTransaction):
                 self._repeat(now, T2_MS)
         else:
             self._enter(COMPLETED, now, 0 if self._reliable else _T4_MS)  # Timer K
-        self._events.append(response)
+        self._tell(response)
 
     def _repeated(self, now: int) -> None:
-        self._outgoing.append(self._wire)
+        self._put(self._wire)
         self._repeat(now, T2_MS if self.state == PROCEEDING else min(self._repeat_ms * 2, T2_MS))
 
 
@@ -325,11 +332,11 @@ class ServerTransaction(Transaction):
     def _send(self, response: Response) -> None:
         self._wire = response.serialize()
         self.status = response.status
-        self._outgoing.append(self._wire)
+        self._put(self._wire)
 
     def _answer_again(self) -> None:
         if self._wire:
-            self._outgoing.append(self._wire)
+            self._put(self._wire)
 
 
 class InviteServer(ServerTransaction):
@@ -346,7 +353,7 @@ class InviteServer(ServerTransaction):
             if self.state == COMPLETED:
                 self._enter(CONFIRMED, now, 0 if self._reliable else _T4_MS)  # Timer I
             elif self.state == ACCEPTED:
-                self._events.append(request)
+                self._tell(request)
         elif self.state in (PROCEEDING, COMPLETED):
             self._answer_again()
 
