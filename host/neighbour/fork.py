@@ -8,45 +8,51 @@
 A group is what rings together; groups follow each other by q. A branch is one target; it may have several ways, tried
 in turn: the flows of one phone (RFC 5626), or the servers of one domain (RFC 3263).
 
+    pending --passed--> its time is over: cancelled where that may be, and the next group does not wait for it
+       |        |
+       +--------+--ended--> with a verdict, or with nothing to say
+       `--silent--> another way is tried beside it; it is pending again as soon as something comes of it
+
 Provisional responses to an INVITE and every 2xx go back at once. A 2xx or 6xx cancels the branches still open and ends
-the search; when all have ended without one, the best of their answers goes back. A request that is no INVITE and that
-nobody answers is not answered (RFC 4320).
+the search; when all have ended without one, the best of their answers goes back. A request that is no INVITE is over
+after 64*T1 whatever we do: so its groups follow each other quickly, none begins too late, and one that nobody answers
+is not answered (RFC 4320).
 """
 
 import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
+
 from sipwire.editing import remove, remove_first
+from sipwire.errors import ParseError
 from sipwire.message import Request, Response
 from sipwire.transaction import T1_MS, TIMEOUT, cancel_for
 
+from .best import best_response
 from .resolver import ResolveError
 from .transactions import new_branch, new_token
 from .transport.flow import Flow
 from .transport.trunk import TrunkError
 from .transport.udp import UdpFlow
+from .ways import Groups, Way, size_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from sipwire.uri import Uri
-
     from .config import ProxyConfig
-    from .resolver import Resolver, Target
+    from .resolver import Resolver
     from .routes import Routes
     from .transactions import Client, Server, Transactions
     from .transport.trunk import Trunks
 
-__all__ = ["MAX_BREADTH", "NEVER_FORWARDED", "Fork", "Surroundings", "Way"]
+__all__ = ["MAX_BREADTH", "NEVER_FORWARDED", "Fork", "Surroundings"]
 
+_log = structlog.get_logger("fork")
 MAX_BREADTH = 60  # RFC 5393 section 5.3.3: branches of a request that pend at a time, here and behind us; more is 440
-# Section 16.7 step 6: within a class, answers that tell the caller what to do differently are better.
-_INFORMATIVE = (401, 407, 415, 420, 484)
-# ... and these say least: somebody else may have said no for a reason.
-_LEAST = (408, 430, 487)
-#: Statuses after which another way to the same target is worth a try (RFC 3263 section 4.3, RFC 5626 section 5.3).
-_NEXT_WAY = (430, 503)
+_LIFE_S = 64 * T1_MS / 1000  # of a transaction that nobody answers
+_ELSEWHERE = b'SIP;cause=200;text="Call completed elsewhere"'  # RFC 3326: a call that others took was not missed
 _MAX_DATAGRAM_BYTES = 1300  # section 18.1.1: a larger request goes by a stream, where the other end takes one
 _MAX_RETRY_AFTER_S = 600  # of a 503: nobody keeps a server out of use for longer
 _DIALOG_METHODS = ("INVITE", "SUBSCRIBE", "REFER")
@@ -87,33 +93,7 @@ class Surroundings:
     trunks: "Trunks"
     warn: "Callable[[str], bytes]"
     spawn: "Callable[[Coroutine[None, None, None]], None]"
-    retarget: "Callable[[Fork, Response], tuple[list[list[list[Way]]], bool]]"
-
-
-@dataclass(eq=False, slots=True)
-class Way:
-    """A way to a target: a flow that stands, or where to find a server.
-
-    Attributes:
-        request: complete but for what belongs to one hop. It is copied, never changed.
-        flow: the flow, or None.
-        uri: whose servers to find, where there is neither flow nor target.
-        target: the server, where it is known.
-        again: whether a connection to it has died under us already.
-    """
-
-    request: Request
-    flow: "Flow | None" = None
-    uri: "Uri | None" = None
-    target: "Target | None" = None
-    again: bool = False
-
-    @property
-    def domain(self) -> str:
-        """The domain whose server it leads to, "" for a flow."""
-        if self.target is not None:
-            return self.target.domain
-        return "" if self.uri is None else self.uri.host.decode("latin-1").lower()
+    retarget: "Callable[[Fork, Response], tuple[Groups, bool]]"
 
 
 @dataclass(eq=False, slots=True)
@@ -127,7 +107,9 @@ class _Branch:
         client: its transaction.
         ringing: whether a provisional response has come, so that it may be cancelled.
         cancel_sent: whether it has been.
-        ended: whether nobody waits for it any more. It may still be under way then, and a 2xx of it counts.
+        passed: whether its time is over. What it answers counts all the same.
+        ended: whether nobody waits for it any more. It may still be under way then, and what comes of it counts.
+        before: whose silence it was made for, see `Fork._silent`.
         final: its own final response, None before.
         verdict: what counts when the best response is chosen, None where nothing does.
         local: whether that answer is ours.
@@ -140,7 +122,9 @@ class _Branch:
     client: "Client | None" = None
     ringing: bool = False
     cancel_sent: bool = False
+    passed: bool = False
     ended: bool = False
+    before: "_Branch | None" = None
     final: Response | None = None
     verdict: Response | None = None
     local: bool = False
@@ -158,13 +142,13 @@ class Fork:
 
     Attributes:
         cancelled: whether the caller has cancelled.
-        tried: Request-URIs that have been tried, so that redirections can't run in circles.
+        tried: users that have been tried, so that redirections can't run in circles.
     """
 
     __slots__ = (
-        "_accepted",
         "_answered",
         "_around",
+        "_began_at",
         "_branches",
         "_breadth",
         "_done",
@@ -183,18 +167,18 @@ class Fork:
         self.method = server.request.method
         self.is_invite = self.method == "INVITE"
         self.cancelled = False
-        self.tried: set[bytes] = set()
+        self.tried: set[str] = set()
         self._around = surroundings
         self._done = done
         self._branches: list[_Branch] = []
-        self._groups: list[list[list[Way]]] = []
+        self._groups: Groups = []
         self._breadth = MAX_BREADTH
         self._loop_hash = b""
         self._ring_timer: asyncio.TimerHandle | None = None
-        self._accepted = False
+        self._began_at = surroundings.transactions.loop.time()
         self._answered = False
 
-    def begin(self, groups: "list[list[list[Way]]]", breadth: int, loop_hash: bytes) -> None:
+    def begin(self, groups: Groups, breadth: int, loop_hash: bytes) -> None:
         """Send the request to the targets of the first group, and to the others when those have said no.
 
         Args:
@@ -212,18 +196,22 @@ class Fork:
     def _next_group(self) -> None:
         self._stop_ringing()
         group = self._groups.pop(0)
-        share = (self._breadth - sum(one.breadth for one in self._branches if not one.ended)) // len(group)
-        if share < 1:
-            # "If there is insufficient Max-Breadth ... the proxy MUST NOT forward": it is refused, or what has been
-            # tried is all.
+        left = self._breadth - sum(one.breadth for one in self._branches if not (one.ended or one.passed))
+        if left < 1:
             branch = _Branch([], 0)
             self._branches.append(branch)
             self._give_up(branch, 440, "Max-Breadth Exceeded")
             return
-        started = [_Branch(ways, share) for ways in group]
+        if left < len(group):
+            # Who may not ring beside the others rings after them (RFC 5393 section 5.5).
+            self._groups.insert(0, group[left:])
+            group = group[:left]
+        started = [_Branch(ways, left // len(group)) for ways in group]
         self._branches += started  # all of them, before the first can fail
-        if self.is_invite and self._groups:
-            self._ring_timer = self._loop.call_later(self._around.config.ring_s, self._ring_over)
+        if self._groups:
+            config = self._around.config
+            patience_s = config.ring_s if self.is_invite else config.next_server_s
+            self._ring_timer = self._loop.call_later(patience_s, self._ring_over)
         for branch in started:
             self._next_way(branch)
 
@@ -240,29 +228,37 @@ class Fork:
             self._around.spawn(self._reach(branch, way))
 
     async def _reach(self, branch: _Branch, way: Way) -> None:
-        """Find a server, connect to it, and send."""
+        """Find a server, connect to it, and send. Nobody sees what goes wrong here: it has to end the branch."""
+        try:
+            flow = await self._find(branch, way)
+            if flow is not None and not branch.ended:  # cancelled meanwhile
+                self._send(branch, way, flow)
+        except ParseError as error:
+            self._give_up(branch, error.status, error.reason)
+        except Exception:
+            _log.exception("request not forwarded", method=way.request.method)
+            self._give_up(branch, 500, "Server Internal Error")
+
+    async def _find(self, branch: _Branch, way: Way) -> Flow | None:
+        """The flow to a server, None where there is none and the branch has been told."""
         around = self._around
         try:
             if way.target is None:
                 assert way.uri is not None
-                targets = await around.resolver.locate(way.uri)
-                way.target = targets[0]
-                branch.ways[:0] = [Way(way.request, target=target) for target in targets[1:]]
+                way.target, *others = await around.resolver.locate(way.uri)
+                branch.ways[:0] = [Way(way.request, target=target, is_phone=way.is_phone) for target in others]
             kept = around.trunks.kept(way.target) is not None
             flow = await around.trunks.flow(way.target)
         except (ResolveError, TrunkError) as error:
-            if branch.ended:
-                return
-            if way.target is not None:
-                around.resolver.failed(way.target)
-            self._fail(branch, f"trunk to {way.domain}: {error}")
-            return
-        if branch.ended:
-            return  # cancelled meanwhile
-        if kept and not way.again:
+            if not branch.ended:
+                if way.target is not None:
+                    around.resolver.failed(way.target)
+                self._fail(branch, f"trunk to {way.domain}: {error}")
+            return None
+        if kept and not way.again and not branch.ended:
             # It may have died without our knowing: once more then, on a new one.
-            branch.ways.insert(0, Way(way.request, target=way.target, again=True))
-        self._send(branch, way, flow)
+            branch.ways.insert(0, Way(way.request, target=way.target, again=True, is_phone=way.is_phone))
+        return flow
 
     def _send(self, branch: _Branch, way: Way, flow: Flow) -> None:
         around = self._around
@@ -273,7 +269,7 @@ class Fork:
             around.routes.record(request, self.server.flow, flow)
         remove(request, "max-breadth")
         request.add("Max-Breadth", b"%d" % branch.breadth)
-        if isinstance(flow, UdpFlow) and _size(request) > _MAX_DATAGRAM_BYTES:
+        if isinstance(flow, UdpFlow) and size_bytes(request) > _MAX_DATAGRAM_BYTES:
             around.spawn(self._send_large(branch, request, flow))
         else:
             self._start(branch, request, flow)
@@ -301,10 +297,10 @@ class Fork:
             branch.timers.append(self._loop.call_later(around.config.next_server_s, self._silent, branch))
 
     def _silent(self, branch: _Branch) -> None:
-        """Nobody has answered at one of several servers. If it does later, that is handled as from any branch."""
-        if branch.ended or branch.ringing or not branch.ways:
+        """Nobody has answered at one of several servers: another is asked as well."""
+        if branch.ended or branch.ringing or not branch.ways or self._is_late:
             return
-        other = _Branch([way for way in branch.ways if not way.again], branch.breadth)
+        other = _Branch([way for way in branch.ways if not way.again], branch.breadth, before=branch)
         self._branches.append(other)
         branch.ways = []
         branch.ended = True
@@ -315,6 +311,8 @@ class Fork:
     # What comes of it.
 
     def _event(self, branch: _Branch, client: "Client", event: "Response | str") -> None:
+        if client is not branch.client:
+            return  # of the way before this one, which is over
         target = None if branch.way is None else branch.way.target
         if isinstance(event, Response):
             if target is not None and event.status != 503:
@@ -322,92 +320,141 @@ class Fork:
                 self._around.trunks.works(target.domain)
             remove_first(event, "via")
             _strip(event)
-            if event.get("via") is not None:
-                self._response(branch, event)
-        elif event == TIMEOUT:
-            if target is not None:
-                self._around.resolver.failed(target)
-            if branch.ended:
-                _stop(branch)
-                return
-            if branch.ways and not branch.ringing:
-                branch.ways = [way for way in branch.ways if not way.again]
-            if branch.ways:
-                self._renew(branch)
-            elif self.is_invite:
-                self._give_up(branch, 408, "Request Timeout")
+            if event.status < 200:
+                self._provisional(branch, event)
+            elif event.get("via") is None:
+                # "the response was meant for this element and MUST NOT be forwarded" (section 16.7 step 3)
+                branch.final = event
+                self._give_up(branch, 502, "Bad Gateway")
             else:
-                # RFC 4320 section 4.2: "MUST NOT send a response with Status-Code of 408 to a non-INVITE request."
-                self._over(branch)
-        elif not branch.ended:
-            again = bool(branch.ways) and branch.ways[0].again
-            if target is not None and not again:
-                self._around.resolver.failed(target)
+                self._final(branch, event)
+            return
+        again = bool(branch.ways) and branch.ways[0].again
+        if target is not None and (event == TIMEOUT or not again):
+            self._around.resolver.failed(target)
+        branch.client = None
+        if branch.ended:
+            _stop(branch)
+        elif event == TIMEOUT:
+            self._timed_out(branch)
+        else:
             if branch.ringing:
                 branch.ways = []  # it has reached somebody
             self._fail(branch, client.failure or "transport failed")
+
+    def _timed_out(self, branch: _Branch) -> None:
+        branch.ways = [way for way in branch.ways if not way.again]
+        if not self.is_invite:
+            # RFC 4320 section 4.2: "MUST NOT send a response with Status-Code of 408 to a non-INVITE request." Nor is
+            # another way of any use: who asked has given up.
+            self._over(branch)
+        elif branch.ways:
+            self._renew(branch)
+        else:
+            self._no_answer(branch)
 
     def _fail(self, branch: _Branch, reason: str) -> None:
         """A way could not be taken, or its transport failed."""
         if branch.ways:
             self._renew(branch)
             return
-        self._give_up(branch, 503, "Service Unavailable", ("Warning", self._around.warn(reason)))
+        # Who hears 503 leaves us alone for a while (section 21.5.4): not for one phone that is gone.
+        is_phone = branch.way is not None and branch.way.is_phone
+        status, phrase = (480, "Temporarily Unavailable") if is_phone else (503, "Service Unavailable")
+        self._give_up(branch, status, phrase, ("Warning", self._around.warn(reason)))
 
     def _renew(self, branch: _Branch) -> None:
         """The next way, with nothing known of it yet."""
         _stop(branch)
         branch.ringing = branch.cancel_sent = False
-        branch.client = None
+        branch.client = branch.final = None
         self._next_way(branch)
 
-    def _response(self, branch: _Branch, response: Response) -> None:
-        status = response.status
-        if status < 200:
-            branch.ringing = True
+    def _provisional(self, branch: _Branch, response: Response) -> None:
+        branch.ringing = True
+        if response.status > 100:
+            # Section 16.7 step 2: "status codes 101 to 199 inclusive (i.e., anything but 100)" begin Timer C anew.
             branch.heard_at = self._loop.time()
-            if self.cancelled or self._accepted or branch.ended:
-                self._cancel(branch)
-            elif status != 100 and self.is_invite and not self._answered:
-                # RFC 4320 section 4.1 has no other than 100 for the rest, and that is for one hop.
-                self.server.respond(response)
-            return
+        if not self._answered:
+            branch.ended = False  # it may have been silent
+        if branch.passed or self._answered:
+            self._cancel(branch)
+        elif response.status > 100 and self.is_invite and response.get("via") is not None:
+            # RFC 4320 section 4.1 has no other than 100 for the rest, and that is for one hop.
+            self.server.respond(response)
+
+    def _final(self, branch: _Branch, response: Response) -> None:
         branch.final = response
-        if status < 300:
+        if response.status < 300:
             self._accept(branch, response)
-            return
-        if branch.ended:
+        elif self._answered:
+            branch.ended = True
             _stop(branch)
-            return
-        branch.ways = [way for way in branch.ways if not way.again]  # the connection was alive
-        if status in _NEXT_WAY:
-            if branch.way is not None and branch.way.target is not None:
-                self._around.resolver.failed(branch.way.target, _retry_after(response))
-            if branch.ways:
-                branch.final = None
+        else:
+            branch.ended = False  # it may have been silent
+            if self._has_another_way(branch, response):
                 self._renew(branch)
-                return
-        groups: list[list[list[Way]]] = []
-        if status < 400 and not self._is_over:
+            elif response.status == 408 and not self.is_invite:
+                self._over(branch)  # for the same reason as in `_timed_out`
+            elif response.status == 482 and self._is_merged(branch):
+                self._over(branch)
+            else:
+                self._refused(branch, response)
+
+    def _has_another_way(self, branch: _Branch, response: Response) -> bool:
+        """Whether an answer says of one way that it leads nowhere, and there is another."""
+        target = None if branch.way is None else branch.way.target
+        branch.ways = [way for way in branch.ways if not way.again]  # the connection was alive
+        if response.status == 503 and target is not None:
+            # RFC 3263 section 4.3: the next server of the same domain.
+            self._around.resolver.failed(target, _retry_after(response))
+            following = branch.ways[0].target if branch.ways else None
+            return following is not None and following.domain == target.domain
+        if response.status == 430 or (response.status == 408 and not branch.ringing):
+            # RFC 5626 section 7: "the proxy SHOULD replace the failed branch with another target (if one is available)
+            # with the same AOR and instance-id, but a different reg-id". After any other answer it "MUST NOT".
+            branch.ways = [way for way in branch.ways if way.target is None]
+            return bool(branch.ways)
+        return False
+
+    @staticmethod
+    def _is_merged(branch: _Branch) -> bool:
+        """Whether a 482 means that the request has arrived already, by a way that seemed silent: that one counts then.
+
+        Section 8.2.2.2 has a phone answer so when it gets a request once more by another way.
+        """
+        found = False
+        before = branch.before
+        while before is not None:
+            if before.client is not None and before.final is None:
+                before.ended = False
+                found = True
+            before = before.before
+        return found
+
+    def _refused(self, branch: _Branch, response: Response) -> None:
+        groups: Groups = []
+        left = True
+        if response.status < 400 and not self._is_over:
             groups, left = self._around.retarget(self, response)
             self._groups[:0] = groups
-        if groups and not left:
-            self._over(branch)
-        else:
-            self._over(branch, response)
+        self._over(branch, response if left or not groups else None)
+        if groups and self._groups and self._groups[0] is groups[0]:
+            self._next_group()  # whom it leads to rings beside those who ring still
 
     def _accept(self, branch: _Branch, response: Response) -> None:
-        self._accepted = True
         branch.ended = True
         _stop(branch)
         self._groups.clear()
         self._stop_ringing()
         self.server.respond(response)  # every 2xx to an INVITE, of every branch
         self._finish(response.status)
-        self._cancel_others(branch)
+        self._cancel_others(branch, _ELSEWHERE)
 
     def _give_up(self, branch: _Branch, status: int, phrase: str, *headers: tuple[str, bytes]) -> None:
         """Answer for a branch ourselves."""
+        if branch.ended:
+            return
         if self._answered:
             self._over(branch)  # and who asked has been answered
             return
@@ -417,29 +464,56 @@ class Fork:
         branch.local = True
         self._over(branch, response)
 
+    def _no_answer(self, branch: _Branch) -> None:
+        """Give up a branch of which nothing comes."""
+        if self.cancelled:
+            self._give_up(branch, 487, "Request Terminated")
+        else:
+            self._give_up(branch, 408, "Request Timeout")
+
     def _over(self, branch: _Branch, response: Response | None = None) -> None:
         """A branch has ended without a 2xx, and perhaps without anything to say."""
         if branch.ended:
             return
+        if response is not None and response.status == 487 and branch.passed and not self.cancelled:
+            # It was we who did not wait any longer: the caller has not cancelled.
+            response = self.server.request.response(408, "Request Timeout", new_token(4))
         branch.ended = True
         branch.verdict = response
         _stop(branch)
         if response is not None and response.status >= 600:
             # "it SHOULD cancel all client pending transactions ..., and it MUST NOT create any new branches"
             self._groups.clear()
+            self._stop_ringing()
             self._cancel_others(branch)
-        if self._answered or not all(one.ended for one in self._branches):
+        self._advance()
+
+    def _advance(self) -> None:
+        """Go on with the next group, or answer, where there is nobody to wait for any more."""
+        if self._answered or not all(one.ended or one.passed for one in self._branches):
             return
-        if self._groups and not self.cancelled:
+        if self._is_late:
+            self._groups.clear()
+        if self._groups:
             self._next_group()
             return
-        best = self._best()
+        verdicts = [(one.verdict, one.local) for one in self._branches if one.verdict is not None]
+        if not all(one.ended for one in self._branches) and (self.is_invite or not verdicts):
+            # A 2xx that crosses our CANCEL must not come after another final response. What is no INVITE can't be
+            # cancelled, and has no time to wait for phones that may not be there.
+            return
+        best = best_response(verdicts)
         if best is None:
             self.server.abandon()
             self._finish(0)
         else:
             self.server.respond(best)
             self._finish(best.status)
+
+    @property
+    def _is_late(self) -> bool:
+        """Whether who asked has given up: an INVITE's caller waits."""
+        return not self.is_invite and self._loop.time() >= self._began_at + _LIFE_S
 
     @property
     def _is_over(self) -> bool:
@@ -453,22 +527,6 @@ class Fork:
             self._stop_ringing()
             self._done(self, status)
 
-    def _best(self) -> Response | None:
-        """Section 16.7 step 6: a 6xx, else the lowest class; 503 becomes 500, challenges are gathered into one."""
-        ends = [(one.verdict, one.local) for one in self._branches if one.verdict is not None]
-        if not ends:
-            return None
-        best, local = min(ends, key=_rank)
-        if best.status in (401, 407):
-            for other, _ in ends:
-                if other is not best and other.status in (401, 407):
-                    best.fields += [f for f in other.fields if f[0] in ("www-authenticate", "proxy-authenticate")]
-        if best.status == 503 and not local:
-            # "A proxy which receives a 503 ... SHOULD NOT forward" it: it is the next hop that is out of service, not
-            # we.
-            best.status, best.reason = 500, b"Server Internal Error"
-        return best
-
     # Time, and CANCEL.
 
     def cancel(self) -> None:
@@ -480,47 +538,49 @@ class Fork:
         self._stop_ringing()
         self._cancel_others(None)
 
-    def _cancel_others(self, branch: _Branch | None) -> None:
+    def _cancel_others(self, branch: _Branch | None, reason: bytes = b"") -> None:
         for other in list(self._branches):
             if other is not branch:
-                self._cancel(other)
+                self._cancel(other, reason)
 
-    def _cancel(self, branch: _Branch) -> None:
-        """Cancel a branch. What has not been sent yet is over at once."""
-        if not self.is_invite or branch.final is not None or branch.cancel_sent:
+    def _cancel(self, branch: _Branch, reason: bytes = b"") -> None:
+        """Nobody wants a branch any more: cancel it, now or as soon as it may be.
+
+        Args:
+            branch: which. What has not been sent yet is over at once.
+            reason: tells the phone more than that nobody has waited (RFC 3326).
+        """
+        branch.passed = True
+        if not self.is_invite or branch.final is not None or branch.verdict is not None or branch.cancel_sent:
             return
         branch.ways = []
         client = branch.client
         if client is None:
-            self._give_up(branch, 487, "Request Terminated")  # does nothing where it has ended
+            self._give_up(branch, 487, "Request Terminated")
         elif branch.ringing:  # section 9.1: before, it "MUST NOT be sent"
             branch.cancel_sent = True
-            self._around.transactions.request_again(cancel_for(client.request), client.flow, _ignore)
+            cancel = cancel_for(client.request)
+            if reason:
+                cancel.add("Reason", reason)
+            self._around.transactions.request_again(cancel, client.flow, _ignore)
             # Section 9.1: without a final response in 64*T1 the INVITE counts as cancelled.
-            branch.timers.append(self._loop.call_later(64 * T1_MS / 1000, self._lost, branch))
+            branch.timers.append(self._loop.call_later(_LIFE_S, self._lost, branch))
 
     def _lost(self, branch: _Branch) -> None:
         """A branch neither answered its CANCEL's purpose nor anything else."""
-        if branch.final is None:
-            assert branch.client is not None
+        if branch.final is None and branch.client is not None:
             branch.client.abandon()
-            self._give_up(branch, 487, "Request Terminated")
+            self._no_answer(branch)
 
     def _ring_over(self) -> None:
-        """Nobody of this group has answered in time: the next one's turn. A 2xx that crosses the CANCEL counts."""
+        """Nobody of this group has answered in time: the next one's turn."""
         self._ring_timer = None
         pending = [branch for branch in self._branches if not branch.ended]
-        unsent = [branch for branch in pending if branch.client is None]
         for branch in pending:
-            if branch not in unsent:
-                self._cancel(branch)
-                branch.ended = True
-                branch.local = True
-                branch.verdict = self.server.request.response(408, "Request Timeout", new_token(4))
-        for branch in unsent:
-            self._cancel(branch)  # the last of them ends the group
-        if not unsent:
-            self._next_group()
+            branch.passed = True
+        for branch in pending:
+            self._cancel(branch)
+        self._advance()
 
     def _stop_ringing(self) -> None:
         if self._ring_timer is not None:
@@ -536,18 +596,11 @@ class Fork:
             branch.timers.append(self._loop.call_later(left, self._timer_c, branch))
         elif branch.ringing:
             self._cancel(branch)
+            self._advance()
         elif branch.client is not None:
             # Section 16.8: "the proxy MUST behave as if the transaction received a 408".
             branch.client.abandon()
-            self._give_up(branch, 408, "Request Timeout")
-
-
-def _rank(end: tuple[Response, bool]) -> tuple[int, int]:
-    """The lower the better."""
-    status = end[0].status
-    family = status // 100
-    order = _INFORMATIVE.index(status) if status in _INFORMATIVE else len(_INFORMATIVE) + (status in _LEAST)
-    return (0 if family == 6 else family, order)
+            self._no_answer(branch)
 
 
 def _stop(branch: _Branch) -> None:
@@ -561,11 +614,6 @@ def _strip(response: Response) -> None:
     if not NEVER_FORWARDED.isdisjoint(key for key, _ in response.fields):
         for key in NEVER_FORWARDED:
             remove(response, key)
-
-
-def _size(request: Request) -> int:
-    """About how many bytes it will have, our Via included."""
-    return sum(len(line) + 2 for _, line in request.fields) + len(request.body) + len(request.uri) + 100
 
 
 def _retry_after(response: Response) -> float | None:

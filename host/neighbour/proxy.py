@@ -21,16 +21,17 @@ from sipwire.message import Request, Response
 from sipwire.uri import Uri, uri_of
 
 from .eager import Eager
-from .fork import MAX_BREADTH, NEVER_FORWARDED, Fork, Surroundings, Way
+from .fork import MAX_BREADTH, NEVER_FORWARDED, Fork, Surroundings
 from .gate import PHONE, Gate, Sender, user_of
 from .redirect import Redirect
 from .refusal import RefusedError
 from .resolver import ResolveError
 from .store.database import StoreError
-from .targets import Groups, Targets
+from .targets import Targets
 from .transactions import new_branch
 from .transport.flow import FlowClosedError
 from .transport.trunk import TrunkError, Trunks
+from .ways import Groups, Way
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -236,7 +237,6 @@ class Proxy:
         self._prepare(request)
         if fork.cancelled:
             raise RefusedError(487, "Request Terminated")
-        fork.tried.add(request.uri)
         groups = self._find(request, sender, token)
         fork.begin(groups, MAX_BREADTH if breadth is None else min(breadth, MAX_BREADTH), loop_hash)
 
@@ -323,12 +323,16 @@ class Proxy:
         left = []
         if fork.server.request.to.tag:
             return [], True
+        first = uri_of(fork.server.request.uri)
+        if self._routes.is_ours(first):
+            fork.tried.add(user_of(first) or "")
         for contact, uri in _redirections(response):
-            user = user_of(uri) if self._routes.is_ours(uri) else None
+            user = user_of(uri) if uri.scheme == first.scheme and self._routes.is_ours(uri) else None
             if user is None or self._accounts.by_user(user) is None:
                 left.append(contact)
-            elif contact.uri not in fork.tried and uri.scheme == uri_of(fork.server.request.uri).scheme:
-                fork.tried.add(contact.uri)
+            elif user not in fork.tried:
+                # By user: URIs can be written in any number of ways, and each would be followed.
+                fork.tried.add(user)
                 request = fork.server.request.copy()
                 self._routes.take(request)
                 self._prepare(request)
@@ -366,11 +370,18 @@ class Proxy:
 
 
 def _redirections(response: Response) -> list[tuple[Address, Uri]]:
-    """The contacts of a 3xx; none where they can't be read."""
+    """The contacts of a 3xx, the preferred first; none where they can't be read."""
     try:
-        return [(contact, contact.parsed_uri()) for contact in response.addresses("contact")]
+        contacts = sorted(response.addresses("contact"), key=_preference, reverse=True)
+        return [(contact, contact.parsed_uri()) for contact in contacts]
     except ParseError:
         return []
+
+
+def _preference(contact: Address) -> float:
+    """The q of a contact; who can't write it comes last."""
+    value = contact.param("q") or b"1"
+    return float(value) if len(value) <= 5 and value.replace(b".", b"", 1).isdigit() else 0.0
 
 
 def _loop_hash(request: Request) -> bytes:

@@ -11,10 +11,10 @@ from sipwire.editing import remove_first
 from sipwire.headers import Address, address_of
 from sipwire.uri import Uri, uri_of
 
-from .fork import Way
 from .gate import DIALOG, Sender, user_of
 from .refusal import RefusedError
 from .transport.udp import UdpFlow, flow_named
+from .ways import Groups, Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     from .transport.flow import Flow
     from .transport.udp import UdpTransport
 
-__all__ = ["Groups", "Targets"]
+__all__ = ["Targets"]
 
-#: Groups in order; of each its targets, and of each of these its ways in order.
-Groups = list[list[list[Way]]]
 # RFC 5630 section 6.3 has these for the Warning of a 480 where the scheme does not fit the contacts.
 _SIPS_NOT_ALLOWED = 380
 _SIPS_REQUIRED = 381
@@ -155,7 +153,7 @@ class Targets:
         Raises:
             RefusedError: it is not for the sender to ask.
         """
-        return [[[Way(request, uri=self.next_hop(request, sender))]]]
+        return [[[Way(request, uri=self.next_hop(request, sender), is_phone=False)]]]
 
     def next_hop(self, request: "Request", sender: Sender) -> Uri:
         """Whose servers to find for a request. A strict router gets it as it wants it (section 16.6 step 6).
@@ -173,7 +171,7 @@ class Targets:
             raise RefusedError(416, "Unsupported URI Scheme")
         if not sender.is_local:
             raise RefusedError(404, "Not Found", ("Warning", self._warn("not a user of this domain")))
-        if sender.kind == DIALOG and (not route or not _is_within(uri, request.to)):
+        if sender.kind == DIALOG and not _is_within(uri, request.to):
             # A cookie proves a dialog, not the right to send anything anywhere but to its other side.
             raise RefusedError(481, "Call/Transaction Does Not Exist")
         if route and uri.param("lr") is None:
