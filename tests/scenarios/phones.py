@@ -124,6 +124,7 @@ class Call:
     arrivals: list[float] = field(default_factory=list)
     timed_out: bool = False
     client: Client | None = None
+    sent: Request = field(init=False)
 
     def __post_init__(self) -> None:
         self._news = asyncio.Event()
@@ -215,7 +216,7 @@ class Call:
     def cancel(self) -> "Call":
         """Send a CANCEL; returns it."""
         assert self.client is not None
-        call = Call(self.phone, cancel_for(self.client.request))
+        call = Call(self.phone, cancel_for(self.sent))
         call.client = self.phone.layer.request_again(call.request, self.client.flow, call.event)
         return call
 
@@ -309,6 +310,7 @@ class Phone:
         copy = Request(call.request.method, call.request.uri)
         copy.fields, copy.body = list(call.request.fields), call.request.body
         call.client = self.layer.request(copy, self.flow, call.event)
+        call.sent = copy
 
     def call(self, to: str, *headers: tuple[str, bytes], body: bytes = b"v=0\r\n", uri: str = "") -> Call:
         """Send an INVITE."""

@@ -249,8 +249,8 @@ async def test_of_somebody_elses(here: World) -> None:
     dave.gets("INVITE ACK").answers(180, (3.0, 200))
     call = carol.call("dave")
     await call.until(180)
-    cancel = Request("CANCEL", call.client.request.uri)  # type: ignore[union-attr]
-    cancel.fields = [one for one in call.client.request.fields if one[0] in ("via", "from", "to", "call-id", "route")]  # type: ignore[union-attr]
+    cancel = Request("CANCEL", call.sent.uri)
+    cancel.fields = [one for one in call.sent.fields if one[0] in ("via", "from", "to", "call-id", "route")]
     cancel.add("CSeq", b"2 CANCEL")
     cancel.add("Content-Length", b"0")
     here.to_neighbour(cancel.serialize(), mallory)
