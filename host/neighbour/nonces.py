@@ -3,7 +3,10 @@
     nonce = base64url( time in ms (6) || random (6) || HMAC(key, purpose || realm || time || random) (12) )
 
 What is remembered, while a nonce lives, is only which nonces were used with valid credentials: for a phone the highest
-``nc`` and the 64 before it, for a terminal that it made its agreement.
+``nc`` and the 64 before it, for a terminal that it made its agreement. Nobody can make that grow without an account.
+
+The time is that of a clock which nobody sets: a computer without one of its own, as a Raspberry Pi, leaps by years when
+it learns the date. It begins somewhere else with each start, so that a nonce does not tell how long we have been up.
 """
 
 import base64
@@ -11,6 +14,7 @@ import binascii
 import hmac
 import os
 import time
+from collections import OrderedDict
 
 from sipwire.replay import ReplayWindow
 
@@ -37,13 +41,13 @@ class Nonces:
         self._key = os.urandom(32)
         self._realm = realm.encode()
         self._life_ms = life_s * 1000
+        self._began = int.from_bytes(os.urandom(5), "big")
         # In the order of their first use, which is nearly that of their age.
-        self._used: dict[bytes, tuple[int, ReplayWindow]] = {}
+        self._used: OrderedDict[bytes, tuple[int, ReplayWindow]] = OrderedDict()
         self._oldest = 0
 
-    @staticmethod
-    def _now() -> int:
-        return int(time.time() * 1000)
+    def _now(self) -> int:
+        return self._began + time.monotonic_ns() // 1_000_000
 
     def _tag(self, purpose: bytes, stamp: bytes) -> bytes:
         return hmac.digest(self._key, b"\0".join((purpose, self._realm, stamp)), "sha256")[:_TAG_BYTES]

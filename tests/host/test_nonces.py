@@ -1,9 +1,11 @@
 import base64
+import time
 
 import pytest
 
 from neighbour import nonces
 from neighbour.nonces import FOREIGN, FRESH, STALE, Nonces
+from sipwire.replay import ReplayWindow
 
 
 class Clock:
@@ -88,3 +90,40 @@ def test_memory_is_given_back(clock: Clock) -> None:
     clock.now += 62_000
     made.use(made.make(b"phone"), 1)
     assert len(made._used) == 1
+
+
+def test_no_clock_that_somebody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A computer that learns the date takes no nonce from anybody, and does not make old ones good again."""
+    made = Nonces("a.example", 60)
+    nonce = made.make(b"phone")
+    assert made.use(nonce, 1)
+    for leap_s in (-50 * 365 * 86400, 50 * 365 * 86400):
+        now = time.time() + leap_s
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        assert made.check(b"phone", nonce) == FRESH
+        assert not made.use(nonce, 1)
+        assert made.check(b"phone", made.make(b"phone")) == FRESH
+
+
+def test_a_nonce_does_not_tell_how_long_we_have_been_up() -> None:
+    began = {
+        int.from_bytes(base64.urlsafe_b64decode(Nonces("a.example", 60).make(b"phone"))[:6], "big") for _ in range(9)
+    }
+    assert max(began) - min(began) > 1_000_000
+
+
+def test_forgetting_takes_the_same_time_however_many_there_are(clock: Clock) -> None:
+    """A table that is searched from its beginning, where what was forgotten has left holes, takes ever longer."""
+
+    def seconds(size: int) -> float:
+        made = Nonces("a.example", 60)
+        window = ReplayWindow(64, 0)
+        for number in range(size):
+            made._used[base64.urlsafe_b64encode(number.to_bytes(24, "big"))] = (clock.now, window)
+        clock.now += 62_000
+        start = time.perf_counter()
+        made.use(made.make(b"phone"), 1)
+        return (time.perf_counter() - start) / size
+
+    few, many = min(seconds(500) for _ in range(9)), min(seconds(40_000) for _ in range(3))
+    assert many < 3 * few
