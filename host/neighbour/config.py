@@ -25,6 +25,7 @@ __all__ = [
     "AuthConfig",
     "Config",
     "ConfigError",
+    "LimitsConfig",
     "ListenConfig",
     "LogConfig",
     "MetricsConfig",
@@ -42,6 +43,8 @@ __all__ = [
 
 _MAX_ADDRESSES = 8  # of one peer: more than anybody waits for, as with DNS
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\]", re.ASCII)
+_MAX_RATE = 1_000_000  # requests a second, more than anybody's computer answers: no limit at all
 
 
 class ConfigError(Exception):
@@ -87,7 +90,8 @@ def parse_address(value: str) -> tuple[str, int]:
         ValueError: another form.
     """
     host, colon, port = value.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    # What is told to others goes into Via and Record-Route as it stands here: a host, and nothing that ends a line.
+    if not colon or not _HOST.fullmatch(host) or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError("host:port is wanted, like 192.0.2.1:5061")
     return host.strip("[]"), int(port)
 
@@ -233,6 +237,21 @@ class MetricsConfig(_Table):
     listen: Address | None = None
 
 
+class LimitsConfig(_Table):
+    """How much may be asked, and when we say that it is too much; see `limits` and `overload`."""
+
+    stranger_rate: int = Field(default=20, ge=1, le=_MAX_RATE)
+    stranger_burst: int = Field(default=400, ge=1, le=_MAX_RATE)
+    user_rate: int = Field(default=20, ge=1, le=_MAX_RATE)
+    user_burst: int = Field(default=200, ge=1, le=_MAX_RATE)
+    peer_rate: int = Field(default=1000, ge=1, le=_MAX_RATE)
+    peer_burst: int = Field(default=5000, ge=1, le=_MAX_RATE)
+    delay_ms: int = Field(default=300, ge=10, le=10_000)
+    max_transactions: int = Field(default=50_000, ge=100, le=1_000_000)
+    max_requests: int = Field(default=5000, ge=50, le=100_000)
+    max_writes: int = Field(default=5000, ge=50, le=100_000)
+
+
 class Config(_Table):
     """The whole configuration. Paths are relative to the file; use `path` to open them."""
 
@@ -247,6 +266,7 @@ class Config(_Table):
     resolver: ResolverConfig = ResolverConfig()
     peer: list[PeerConfig] = []
     metrics: MetricsConfig = MetricsConfig()
+    limits: LimitsConfig = LimitsConfig()
     #: The folder of the file, set by `load`.
     base: Path = Field(Path(), exclude=True)
     _file: Path = PrivateAttr(Path())

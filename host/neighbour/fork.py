@@ -84,6 +84,7 @@ class Surroundings:
         warn: makes the Warning value of a reason.
         spawn: runs what has to wait.
         retarget: the groups for a 3xx that is for us to follow, and what is left of it for the caller.
+        strip_challenges: takes challenges in our name out of a response.
     """
 
     config: "ProxyConfig"
@@ -94,6 +95,7 @@ class Surroundings:
     warn: "Callable[[str], bytes]"
     spawn: "Callable[[Coroutine[None, None, None]], None]"
     retarget: "Callable[[Fork, Response], tuple[Groups, bool]]"
+    strip_challenges: "Callable[[Response], None]"
 
 
 @dataclass(eq=False, slots=True)
@@ -320,6 +322,8 @@ class Fork:
                 self._around.trunks.works(target.domain)
             remove_first(event, "via")
             _strip(event)
+            if event.status in (401, 407):
+                self._around.strip_challenges(event)
             if event.status < 200:
                 self._provisional(branch, event)
             elif event.get("via") is None:

@@ -4,6 +4,11 @@ in a frame             the terminal of the agreement, as itself
 over mutual TLS        a peer, for its own domain, to ours
 within a dialog        whoever brings back the route cookie of that dialog, to the other side of it
 everybody else         a phone of ours, by digest; strangers are refused
+
+Digest is that of RFC 3261 section 22 with RFC 7616 and RFC 8760: one challenge, in the one algorithm of the account;
+``qop`` is wanted, and with it ``nc``, so that nothing is taken twice; ``stale=true`` only tells those who have the
+right secret that nothing but their nonce was too old. Credentials for our realm concern nobody but us, and a challenge
+in our name can come from nobody else: neither passes through.
 """
 
 from dataclasses import dataclass
@@ -11,22 +16,25 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sipwire.digest import MD5, SHA256, Challenge, Credentials
+from sipwire.digest import MD5, SHA256, Challenge, Credentials, parse_scheme
 from sipwire.digest_server import parse_credentials, serialize_challenge, verify
 from sipwire.errors import ParseError, SecurityError
+from sipwire.grammar import get_param, unfold
 from sipwire.uri import Uri, uri_of
 
 from .equivalence import equivalent
 from .hop import HopFlow
 from .logs import Seldom
 from .nonces import FRESH, Nonces
-from .refusal import RefusedError
+from .refusal import RefusedError, warning
 
 if TYPE_CHECKING:
-    from sipwire.message import Request
+    from sipwire.message import Message, Request, Response
 
     from .hop import Hops
+    from .limits import Limits
     from .metrics import Metrics
+    from .screen import Screen
     from .store.accounts import Account, Accounts
     from .transport.flow import Flow
 
@@ -34,6 +42,7 @@ __all__ = ["DIALOG", "PEER", "PHONE", "TERMINAL", "Gate", "Sender", "user_of"]
 
 _log = structlog.get_logger("gate")
 _PURPOSE = b"phone"
+_ENDS = ("ACK", "BYE")  # work
 TERMINAL = "terminal"
 PHONE = "phone"
 PEER = "peer"
@@ -42,10 +51,17 @@ DIALOG = "dialog"  # known by the route cookie only
 
 @dataclass(frozen=True)
 class Sender:
-    """Who sent a request: `TERMINAL`, `PHONE`, `PEER` or `DIALOG`, and the user where it is one of ours."""
+    """Who sent a request: `TERMINAL`, `PHONE`, `PEER` or `DIALOG`.
+
+    Attributes:
+        kind: one of these.
+        user: of ours, for a terminal or phone.
+        name: of a peer its domain, of a side of a dialog its address-of-record.
+    """
 
     kind: str
     user: str = ""
+    name: str = ""
 
     @property
     def is_local(self) -> bool:
@@ -71,17 +87,30 @@ class Gate:
         accounts: who is who.
         hops: for the 494 to terminals that speak without a frame.
         nonces: makes and checks nonces.
+        limits: how much who may ask.
+        screen: for what only now turns out to begin something.
         metrics: counts.
         md5: whether accounts may use MD5.
     """
 
     def __init__(
-        self, domain: str, accounts: "Accounts", hops: "Hops", nonces: Nonces, metrics: "Metrics", *, md5: bool
+        self,
+        domain: str,
+        accounts: "Accounts",
+        hops: "Hops",
+        nonces: Nonces,
+        limits: "Limits",
+        screen: "Screen",
+        metrics: "Metrics",
+        *,
+        md5: bool,
     ) -> None:
         self._domain = domain
         self._accounts = accounts
         self._hops = hops
         self._nonces = nonces
+        self._limits = limits
+        self._screen = screen
         self._metrics = metrics
         self._md5 = md5
         self._may_tell = Seldom()
@@ -99,15 +128,26 @@ class Gate:
             ParseError: malformed.
         """
         uri = request.from_.parsed_uri()
-        ours = uri.is_sip and uri.host.lower().decode("latin-1") == self._domain
+        host = uri.host.lower().decode("latin-1") if uri.is_sip else ""
+        sender = await self._sender(request, flow, uri, host, in_dialog=in_dialog)
+        self.charge(sender, request, flow)
+        if request.to.tag and not in_dialog:
+            # A tag of somebody's making does not make a dialog.
+            refusal = self._screen.overloaded(request, flow, in_dialog=False)
+            if refusal is not None:
+                raise refusal
+        return sender
+
+    async def _sender(self, request: "Request", flow: "Flow", uri: Uri, host: str, *, in_dialog: bool) -> Sender:
+        ours = host == self._domain
         if isinstance(flow, HopFlow):
             if not ours or user_of(uri) != flow.user:
                 raise self._refuse("identity", f"From is not sip:{flow.user}@{self._domain}")
             return Sender(TERMINAL, flow.user)
         if flow.identities:
-            if not uri.is_sip or uri.host.lower().decode("latin-1") not in flow.identities:
+            if host not in flow.identities:
                 raise self._refuse("identity", "From is not of the domain of the certificate")
-            return Sender(PEER)
+            return Sender(PEER, name=host)
         user = user_of(uri) if ours else None
         account = self._accounts.by_user(user or "")
         if account is not None and account.is_terminal:
@@ -116,23 +156,54 @@ class Gate:
         if in_dialog:
             if ours and account is None:
                 raise self._refuse("stranger", "no user of this domain any more")
-            return Sender(DIALOG)
+            return Sender(DIALOG, name=(uri.aor() if uri.is_sip else request.from_.uri).decode("latin-1"))
         if not ours:
             raise self._refuse("stranger", "requests of other domains come over mutual TLS")
-        await self.authenticate(request, user, "proxy-authorization")
+        await self.authenticate(request, user, "proxy-authorization", flow)
         return Sender(PHONE, user or "")
+
+    def charge(self, sender: Sender, request: "Request", flow: "Flow") -> None:
+        """Charge who sent a request for it, and remember that they were at the address where it came from.
+
+        Raises:
+            RefusedError: they have asked too much.
+        """
+        ends = request.method in _ENDS
+        if sender.kind == PEER:
+            self._limits.shows(flow.peer[0], sender.name)
+            wait_s = self._limits.peer(sender.name, ends=ends)
+            # Not 503: their proxy would have to hold back what all its other users send (see `limits`).
+            status, reason = 500, "Server Internal Error"
+        else:
+            if sender.kind != DIALOG:
+                self._limits.shows(flow.peer[0], sender.user)
+            wait_s = self._limits.user(sender.user or sender.name, ends=ends)
+            status, reason = 503, "Service Unavailable"
+        if wait_s:
+            raise RefusedError(
+                status,
+                reason,
+                ("Retry-After", b"%d" % wait_s),
+                warning(self._domain, "too many requests"),
+                is_paid=True,
+            )
 
     def _refuse(self, reason: str, text: str) -> RefusedError:
         self._metrics.refused.labels(reason).inc()
-        return RefusedError(403, "Forbidden", ("Warning", f'399 {self._domain} "{text}"'.encode()))
+        return RefusedError(403, "Forbidden", warning(self._domain, text))
 
-    async def authenticate(self, request: "Request", user: str | None, header: str) -> "tuple[Account, Credentials]":
+    # Digest.
+
+    async def authenticate(
+        self, request: "Request", user: str | None, header: str, flow: "Flow"
+    ) -> "tuple[Account, Credentials]":
         """Check the digest credentials of a phone.
 
         Args:
             request: the request.
             user: whose credentials they have to be. One that does not exist is challenged all the same.
             header: ``authorization`` (401) or ``proxy-authorization`` (407).
+            flow: how it came.
 
         Returns:
             The account and the credentials.
@@ -142,18 +213,13 @@ class Gate:
             ParseError: malformed credentials.
         """
         account = self._accounts.by_user(user or "")
-        found = None
-        for value in request.get_all(header):
-            if value[:6].lower() != b"digest":
-                continue
-            credentials = parse_credentials(value)
-            if credentials.realm == self._domain.encode():
-                found = credentials
+        found = self._credentials(request, header, self._algorithm(account))
         if found is None:
             raise self._challenge(account, header)
-        if self._nonces.check(_PURPOSE, found.nonce) != FRESH:
-            raise self._challenge(account, header, stale=True)
+        is_fresh = self._nonces.check(_PURPOSE, found.nonce) == FRESH
         if account is None or not self._is_valid(found, request, account):
+            if not is_fresh:
+                raise self._challenge(account, header)
             # The account may have been made or changed a moment ago.
             await self._accounts.refresh()
             account = self._accounts.by_user(user or "")
@@ -162,11 +228,32 @@ class Gate:
                 if account is not None and self._may_tell(account.user):
                     _log.warning("credentials refused", user=account.user)
                 raise self._challenge(account, header)
+        if not is_fresh:
+            raise self._stale(account, header, flow)
         if not self._nonces.use(found.nonce, int(found.nc, 16)):
             self._metrics.auth.labels("replayed").inc()
-            raise self._challenge(account, header, stale=True)
+            raise self._stale(account, header, flow)
         self._metrics.auth.labels("ok").inc()
         return account, found
+
+    def _credentials(self, request: "Request", header: str, algorithm: bytes) -> Credentials | None:
+        """The credentials for our realm: of several, those in the algorithm that counts.
+
+        A request through several proxies has some for each (RFC 3261 section 22.3); those of others are theirs to read.
+        """
+        found = []
+        for value in request.get_all(header):
+            if value[:7].lower() not in (b"digest ", b"digest\t"):
+                continue
+            _, params = parse_scheme(value)
+            if get_param(params, "realm") != self._domain.encode():
+                continue
+            if get_param(params, "username*") is not None:
+                # RFC 7616 section 3.4: for names that no quoted string can hold, and no user here has one; beside
+                # `username`, "using both MUST be treated as an error".
+                raise ParseError("username*", 400, "unknown")
+            found.append(parse_credentials(value))
+        return next((one for one in found if one.algorithm.upper() == algorithm), found[0] if found else None)
 
     def _algorithm(self, account: "Account | None") -> bytes:
         if account is not None and account.algorithm == MD5 and self._md5:
@@ -192,7 +279,20 @@ class Gate:
             return False
         return True
 
-    def _challenge(self, account: "Account | None", header: str, *, stale: bool = False) -> RefusedError:
+    def _challenge(self, account: "Account | None", header: str) -> RefusedError:
+        return self._ask(account, header, stale=False)
+
+    def _stale(self, account: "Account", header: str, flow: "Flow") -> RefusedError:
+        """The challenge to who has the right secret, and a nonce that is too old or was used.
+
+        It may still be somebody who repeats what they overheard. So it is not free: the user pays at that address, and
+        not all who share the address.
+        """
+        refusal = self._ask(account, header, stale=True)
+        refusal.is_paid = self._limits.returns(flow.peer[0], account.user)
+        return refusal
+
+    def _ask(self, account: "Account | None", header: str, *, stale: bool) -> RefusedError:
         """A challenge in the one algorithm of the account: phones look at the first only (RFC 8760 section 2.4)."""
         challenge = Challenge(
             self._domain.encode(),
@@ -207,6 +307,45 @@ class Gate:
         if header == "authorization":
             return RefusedError(401, "Unauthorized", ("WWW-Authenticate", value))
         return RefusedError(407, "Proxy Authentication Required", ("Proxy-Authenticate", value))
+
+    # What concerns nobody but us.
+
+    def strip_credentials(self, request: "Request") -> None:
+        """Take credentials for our realm out of a request that goes on: they prove a user to us alone.
+
+        Whoever gets it could try passwords on them, or have let the phone make them for a request of their own.
+        """
+        self._strip(request, ("authorization", "proxy-authorization"))
+
+    def strip_challenges(self, response: "Response") -> None:
+        """Take challenges for our realm out of a response that comes from elsewhere.
+
+        A phone would answer with credentials that are good for us (CVE-2009-5140 and its like): the nonce may be one of
+        ours, asked for by whoever sends this. A 401 or 407 that has nothing else becomes a 403.
+        """
+        keys = ("www-authenticate", "proxy-authenticate")
+        stripped = self._strip(response, keys)
+        if stripped and response.status in (401, 407) and not any(key in keys for key, _ in response.fields):
+            response.status, response.reason = 403, b"Forbidden"
+            response.add(*warning(self._domain, "a challenge in our name"))
+
+    def _strip(self, message: "Message", keys: tuple[str, str]) -> bool:
+        """Remove lines of our realm; returns whether there were any."""
+        kept = [field for field in message.fields if field[0] not in keys or not self._is_ours(field[1])]
+        if len(kept) == len(message.fields):
+            return False
+        message.compact()
+        message.fields = kept
+        return True
+
+    def _is_ours(self, line: bytes) -> bool:
+        """Whether a challenge or credentials are of our realm, or might be read so by somebody."""
+        realm = self._domain.encode()
+        try:
+            _, params = parse_scheme(unfold(line.partition(b":")[2]))
+            return (get_param(params, "realm") or b"").lower() == realm
+        except ParseError:
+            return realm in line.lower()
 
 
 def _same_uri(one: bytes, two: bytes) -> bool:

@@ -32,6 +32,8 @@ from .transport.flow import Flow
 from .transport.udp import UdpFlow, UdpTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .store.database import Statement, Store
 
 __all__ = ["ALIEN", "PATH", "Binding", "Location", "wall_ms"]
@@ -235,6 +237,12 @@ class Location:
         found.reverse()
         found.sort(key=lambda binding: -binding.q)
         return found
+
+    def sources(self) -> "Iterator[tuple[str, str]]":
+        """Each binding's user and ``address:port`` that it was registered from."""
+        for name, user in self._users.items():
+            for binding in user.bindings:
+                yield name, binding.source
 
     def find(self, user: str, uri: Uri, contact: bytes) -> Binding | None:
         """A user's binding whose contact is equivalent to a URI, or None; of several the one that is written so.

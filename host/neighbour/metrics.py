@@ -83,8 +83,20 @@ class Metrics:
         self.registrations = counter("wisp_registrations", "REGISTER requests answered", "status")
         self.requests = counter("wisp_requests", "Requests proxied, by final status", "method", "status")
         self.refused = counter("wisp_refused", "Requests refused before they were proxied", "reason")
+        self.limited = counter("wisp_limited", "Requests, datagrams and answers beyond a limit", "limit")
+        self.overloads = counter("wisp_overloads", "Overloads that began or got another cause", "cause")
+        self.overload_refused = counter("wisp_overload_refused", "Requests refused because of overload")
         self.trunk_failures = counter("wisp_trunk_failures", "Trunk connections that failed", "domain")
         self.connections_refused = counter("wisp_connections_refused", "TCP and TLS connections refused", "reason")
+        self.overload = Gauge(
+            "wisp_overload", "Overload: of requests of strangers 2x is refused, of others 2x-1", registry=self.registry
+        )
+        self.delay = Gauge(
+            "wisp_delay_seconds", "What a message waits before it is read, about", registry=self.registry
+        )
+        self.datagrams_lost = Gauge(
+            "wisp_datagrams_lost", "Datagrams that found no place in the kernel's queues", registry=self.registry
+        )
         self.bindings = Gauge("wisp_bindings", "Bindings that live", registry=self.registry)
         self.transactions = Gauge("wisp_transactions", "Transactions that live", registry=self.registry)
         self.connections = Gauge("wisp_connections", "TCP and TLS connections that live", registry=self.registry)

@@ -46,15 +46,16 @@ class Nonces:
         self._used: OrderedDict[bytes, tuple[int, ReplayWindow]] = OrderedDict()
         self._oldest = 0
 
-    def _now(self) -> int:
-        return self._began + time.monotonic_ns() // 1_000_000
+    @staticmethod
+    def _now() -> int:
+        return time.monotonic_ns() // 1_000_000
 
     def _tag(self, purpose: bytes, stamp: bytes) -> bytes:
         return hmac.digest(self._key, b"\0".join((purpose, self._realm, stamp)), "sha256")[:_TAG_BYTES]
 
     def make(self, purpose: bytes) -> bytes:
         """A fresh nonce for one purpose: one for phones does not make an agreement, and the other way round."""
-        stamp = self._now().to_bytes(6, "big") + os.urandom(6)
+        stamp = (self._began + self._now()).to_bytes(6, "big") + os.urandom(6)
         return base64.urlsafe_b64encode(stamp + self._tag(purpose, stamp))
 
     def spi(self, nonce: bytes) -> int:
@@ -70,7 +71,7 @@ class Nonces:
         stamp, tag = raw[:_STAMP_BYTES], raw[_STAMP_BYTES:]
         if len(raw) != _STAMP_BYTES + _TAG_BYTES or not hmac.compare_digest(tag, self._tag(purpose, stamp)):
             return FOREIGN
-        made = int.from_bytes(stamp[:6], "big")
+        made = int.from_bytes(stamp[:6], "big") - self._began
         now = self._now()
         if not now - self._life_ms <= made <= now + 1000 or made < self._oldest:
             return STALE
@@ -104,5 +105,5 @@ class Nonces:
                 return
             del self._used[nonce]
             # Whatever the reason to forget it, it must not be taken again.
-            made = int.from_bytes(base64.urlsafe_b64decode(nonce)[:6], "big")
+            made = int.from_bytes(base64.urlsafe_b64decode(nonce)[:6], "big") - self._began
             self._oldest = max(self._oldest, made + 1)

@@ -24,9 +24,9 @@ from .eager import Eager
 from .fork import MAX_BREADTH, NEVER_FORWARDED, Fork, Surroundings
 from .gate import PHONE, Gate, Sender, user_of
 from .redirect import Redirect
-from .refusal import RefusedError
+from .refusal import RefusedError, warning
 from .resolver import ResolveError
-from .store.database import StoreError
+from .store.database import StoreBusyError, StoreError
 from .targets import Targets
 from .transactions import new_branch
 from .transport.flow import FlowClosedError
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .registrar import Registrar
     from .resolver import Resolver
     from .routes import Routes
+    from .screen import Screen
     from .store.accounts import Accounts
     from .transactions import Server, Transactions
     from .transport.flow import Flow
@@ -57,7 +58,7 @@ _CANCEL_AFTER_S = 1.0  # how long after a 2xx a CANCEL still finds its INVITE, a
 _MAX_UINT = 0xFFFFFFFF
 _OPTIONS_SUPPORTED = {b"sec-agree"}
 #: Headers that may be, in part or whole, between the sender and us.
-_FOR_US = NEVER_FORWARDED | {"proxy-authorization", "require", "proxy-require"}
+_FOR_US = NEVER_FORWARDED | {"authorization", "proxy-authorization", "require", "proxy-require"}
 _ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER"
 _METHODS = frozenset(
     (
@@ -94,6 +95,7 @@ class Proxy:
         trunks: connections to them.
         connections: all that are open, by token.
         metrics: counts.
+        screen: says whether strangers are answered.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class Proxy:
         trunks: Trunks,
         connections: "Mapping[bytes, Flow]",
         metrics: "Metrics",
+        screen: "Screen",
     ) -> None:
         self._config = config
         self._domain = config.domain
@@ -123,16 +126,30 @@ class Proxy:
         self._resolver = resolver
         self._trunks = trunks
         self._metrics = metrics
+        self._screen = screen
         self._work = Eager()
         self._forks: dict[bytes, Fork] = {}
         self._targets = Targets(config.domain, location, accounts, hops, routes.is_ours, connections, self._warning)
         self._around = Surroundings(
-            config.proxy, transactions, routes, resolver, trunks, self._warning, self._work.run, self._retarget
+            config.proxy,
+            transactions,
+            routes,
+            resolver,
+            trunks,
+            self._warning,
+            self._work.run,
+            self._retarget,
+            gate.strip_challenges,
         )
 
     def add_udp(self, transport: "UdpTransport") -> None:
         """A UDP socket, by which phones can be reached again after a restart."""
         self._targets.add_udp(transport)
+
+    @property
+    def working(self) -> int:
+        """How many requests wait for something."""
+        return len(self._work)
 
     async def close(self) -> None:
         """Stop working on requests."""
@@ -154,7 +171,8 @@ class Proxy:
 
     def handle_ack(self, request: Request, flow: "Flow") -> None:
         """An ACK to a 2xx: it goes where its dialog goes, or nowhere."""
-        self._work.run(self._forward_ack(request, flow))
+        if len(self._work) < self._config.limits.max_requests:
+            self._work.run(self._forward_ack(request, flow))
 
     def _finished(self, fork: Fork, status: int) -> None:
         self._count(fork.method, status)
@@ -167,8 +185,7 @@ class Proxy:
         self._metrics.requests.labels(method if method in _METHODS else "other", str(status or "none")).inc()
 
     def _warning(self, reason: str, code: int = 399) -> bytes:
-        text = reason.replace("\\", "").replace('"', "'")
-        return f'{code} {self._domain} "{text}"'.encode()
+        return warning(self._domain, reason, code)[1]
 
     async def _answer(self, server: "Server") -> None:
         """Answer a request, or see to it that somebody else does; nothing that goes wrong here reaches another."""
@@ -179,27 +196,37 @@ class Proxy:
             else:
                 await self._proxy(server, self._forks[server.key])
         except RefusedError as refusal:
-            once = refusal.status in _CHALLENGES or not server.admitted
-            answer = server.answer_once if once else server.reject
-            answer(refusal.status, refusal.reason, *refusal.headers)
             status = refusal.status
+            self._refuse(server, refusal)
         except ParseError as error:
-            answer = server.reject if server.admitted else server.answer_once
-            answer(error.status, error.reason)
             status = error.status
+            self._refuse(server, RefusedError(status, error.reason))
+        except StoreBusyError as error:
+            _log.error("store busy", reason=str(error))
+            status = 503
+            self._refuse(server, RefusedError(status, "Service Unavailable", ("Retry-After", b"5")))
         except StoreError as error:
             _log.error("store failed", reason=str(error))
-            server.reject(500, "Server Internal Error", ("Retry-After", b"5"))
             status = 500
+            self._refuse(server, RefusedError(status, "Server Internal Error", ("Retry-After", b"5")))
         except Exception:
             _log.exception("request failed", method=request.method)
-            server.reject(500, "Server Internal Error")
             status = 500
+            self._refuse(server, RefusedError(status, "Server Internal Error"))
         else:
             return
         if request.method == "REGISTER":
             self._metrics.registrations.labels(str(status)).inc()
         self._forks.pop(server.key, None)
+
+    def _refuse(self, server: "Server", refusal: RefusedError) -> None:
+        """Say no: to whom we know for good, to others once, and to those who ask too often not at all."""
+        if server.admitted and refusal.status not in _CHALLENGES:
+            server.reject(refusal.status, refusal.reason, *refusal.headers)
+        elif server.admitted or refusal.is_paid or self._screen.may_answer(server.flow):
+            server.answer_once(refusal.status, refusal.reason, *refusal.headers)
+        else:
+            server.abandon()
 
     async def _register(self, server: "Server") -> None:
         uri = uri_of(server.request.uri)
@@ -207,7 +234,6 @@ class Proxy:
             raise RefusedError(416, "Unsupported URI Scheme")
         if not self._routes.is_ours(uri):
             raise RefusedError(403, "Forbidden", ("Warning", self._warning("not the registrar of that domain")))
-        server.admitted = True  # the registrar challenges strangers, and what it refuses others it refuses for good
         await self._registrar.handle(server)
         server.flow.trust()
         self._metrics.registrations.labels("200").inc()
@@ -276,13 +302,9 @@ class Proxy:
         request.set("Max-Forwards", b"%d" % (_MAX_FORWARDS if limit is None else limit - 1))
         if _FOR_US.isdisjoint(key for key, _ in request.fields):
             return
-        mine = b'realm="' + self._domain.encode() + b'"'
         request.compact()
-        request.fields = [
-            field
-            for field in request.fields
-            if field[0] not in NEVER_FORWARDED and (field[0] != "proxy-authorization" or mine not in field[1])
-        ]
+        request.fields = [field for field in request.fields if field[0] not in NEVER_FORWARDED]
+        self._gate.strip_credentials(request)
         for key in ("require", "proxy-require"):
             if b"sec-agree" in tokens(request, key):
                 # It was for us (RFC 3329 section 2.3.1).
@@ -354,6 +376,7 @@ class Proxy:
                 return
             known, token = self._routes.take(ack)
             if not known or not ack.to.tag:
+                self._screen.may_answer(flow)
                 return  # of no dialog that was made through here: to a challenge, mostly
             sender = await self._gate.admit(request, flow, in_dialog=True)
             self._prepare(ack)
@@ -366,6 +389,8 @@ class Proxy:
                 self._transactions.send_ack(ack, goes, new_branch())
         except (RefusedError, ParseError, ResolveError, TrunkError, FlowClosedError, StoreError) as error:
             # An ACK is never answered; the callee repeats its 2xx and gives up in the end.
+            if isinstance(error, RefusedError | ParseError):
+                self._screen.may_answer(flow)  # strangers pay for it all the same
             _log.debug("ACK dropped", reason=str(error))
 
 

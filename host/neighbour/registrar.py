@@ -21,10 +21,11 @@ import structlog
 from sipwire.digest import Credentials
 from sipwire.editing import tokens
 from sipwire.errors import ParseError
+from sipwire.grammar import quote
 from sipwire.headers import address_of
 
 from .contacts import Contact, read_contacts
-from .gate import Gate, user_of
+from .gate import PHONE, TERMINAL, Gate, Sender, user_of
 from .hop import Agreement, HopFlow, Proof
 from .location import ALIEN, PATH, Binding, Location, wall_ms
 from .outbound import Way, flow_timer_s, read_way, service_route
@@ -144,7 +145,9 @@ class Registrar:
         self._hops.check_offer(request)
         if request.get("authorization") is None:
             raise self._hops.challenge()
-        await self._establish(server, flow, await self._hops.prove(request, user), None)
+        proof = await self._hops.prove(request, user)
+        self._admit(server, Sender(TERMINAL, user))
+        await self._establish(server, flow, proof, None)
 
     async def _from_terminal(self, server: "Server", flow: HopFlow) -> None:
         """A REGISTER in a frame: a refresh, or the wish for new keys (WIRE section 1.4)."""
@@ -152,6 +155,7 @@ class Registrar:
         account = self._accounts.by_user(user)
         if account is None or not account.is_terminal:
             raise RefusedError(403, "Forbidden")  # removed while the agreement lived
+        self._admit(server, Sender(TERMINAL, user))
         if request.get("security-client") is not None:
             self._hops.check_offer(request)
             if request.get("authorization") is None:
@@ -216,7 +220,8 @@ class Registrar:
             account = self._accounts.by_user(name)
             if account is not None and account.is_terminal:
                 raise self._hops.wants_other()
-        account, credentials = await self._gate.authenticate(request, sender, "authorization")
+        account, credentials = await self._gate.authenticate(request, sender, "authorization", flow)
+        self._admit(server, Sender(PHONE, sender))
         if user != sender:
             # Section 10.3 step 4: "If the authenticated user is not authorized to modify bindings, the registrar MUST
             # return a 403".
@@ -247,6 +252,15 @@ class Registrar:
                 response.add("Flow-Timer", self._flow_timer)
         if self._config.service_route:
             response.add("Service-Route", service_route(flow, self._domain))
+
+    def _admit(self, server: "Server", sender: Sender) -> None:
+        """It is known who sent a REGISTER: from here on it is refused for good.
+
+        Raises:
+            RefusedError: they have asked too much.
+        """
+        self._gate.charge(sender, server.request, server.flow)
+        server.admitted = True
 
     # Accounts that go.
 
@@ -420,9 +434,9 @@ def _params(binding: Binding) -> bytes:
 
 
 def _authentication_info(credentials: Credentials, rspauth: bytes) -> bytes:
-    return b'qop=%s, rspauth="%s", cnonce="%s", nc=%s' % (
+    return b'qop=%s, rspauth="%s", cnonce=%s, nc=%s' % (
         credentials.qop,
         rspauth,
-        credentials.cnonce,
+        quote(credentials.cnonce),
         credentials.nc,
     )

@@ -14,13 +14,16 @@ from .check import certificate_trouble, check
 from .config import ConfigError, parse_address
 from .gate import Gate
 from .hop import Hops, is_frame
+from .limits import Limits
 from .location import Location
 from .metrics import Metrics
 from .nonces import Nonces
+from .overload import Overload
 from .proxy import Proxy
 from .registrar import Registrar
 from .resolver import Resolver
 from .routes import Routes, load_key
+from .screen import Screen
 from .store.accounts import Accounts
 from .store.database import Store, StoreError, migrate
 from .transactions import Transactions
@@ -85,7 +88,7 @@ class Neighbour:
         try:
             server_tls, client_tls = _contexts(config)
             await asyncio.to_thread(migrate, config.store_url)
-            store = Store(config.store_url)
+            store = Store(config.store_url, config.limits.max_writes)
             self._closing.push_async_callback(store.close)
             await store.open()
             await self._wire(store, client_tls)
@@ -97,7 +100,11 @@ class Neighbour:
                 self._closing.callback(self.metrics.serve(config.metrics.listen))
             except OSError as error:
                 raise StartError(f"metrics: {config.metrics.listen}: {error.strerror}") from error
-        for work, name in ((self._hops.keep(), "hops"), (self._tidy(), "tidy")):
+        for work, name in (
+            (self._hops.keep(), "hops"),
+            (self._tidy(), "tidy"),
+            (self._overload.watch(), "overload"),
+        ):
             self._closing.push_async_callback(_cancel, asyncio.create_task(work, name=name))
         found = check(config)
         for line in found.mistakes + found.lapsed:
@@ -115,6 +122,21 @@ class Neighbour:
         await self._hops.load()
         self._location = Location(store)
         await self._location.load()
+        self._limits = Limits(config.limits, metrics)
+        for user, source in self._location.sources():
+            # After a power cut phones and neighbour come back together: those of an office shall find it as it was.
+            self._limits.shows(source.rpartition(":")[0].strip("[]"), user)
+        self.connections.limit(self._limits.reads, self._limits.stranger)
+        self._overload = Overload(
+            config.limits,
+            metrics,
+            {
+                "transactions": lambda: len(self._transactions),
+                "requests": lambda: self._proxy.working,
+                "writes": lambda: store.queued,
+            },
+        )
+        screen = Screen(self._limits, self._overload, metrics)
         metrics.bindings.set_function(lambda: len(self._location))
         self._listeners = [Listener(one, config.domain) for one in config.listen]
         resolver = Resolver(config.resolver, config.peer)
@@ -127,7 +149,16 @@ class Neighbour:
             functools.partial(certificate_trouble, config),
         )
         routes = Routes(config.domain, self._listeners, await load_key(store))
-        gate = Gate(config.domain, self._accounts, self._hops, nonces, metrics, md5=config.auth.md5)
+        gate = Gate(
+            config.domain,
+            self._accounts,
+            self._hops,
+            nonces,
+            self._limits,
+            screen,
+            metrics,
+            md5=config.auth.md5,
+        )
         registrar = Registrar(
             config.domain,
             config.registrar,
@@ -138,7 +169,9 @@ class Neighbour:
             self._accounts,
         )
         self._accounts.gone = registrar.revoke
-        self._transactions = Transactions(metrics, trace=config.log.level == "debug")
+        self._transactions = Transactions(
+            metrics, screen, config.limits.max_transactions, trace=config.log.level == "debug"
+        )
         self._proxy = Proxy(
             config,
             self._transactions,
@@ -152,6 +185,7 @@ class Neighbour:
             self._trunks,
             self.connections.by_token,
             metrics,
+            screen,
         )
         self._transactions.user = self._proxy
         self._transactions.again = self._trunks.again
@@ -173,6 +207,7 @@ class Neighbour:
                     self._closing.callback(transport.close)
                     self._hops.use(transport)
                     self._proxy.add_udp(transport)
+                    self._overload.add_udp(transport)
                     self._trunks.add_udp(transport)
                 else:
                     context = server_tls if listener.transport == "tls" else None
@@ -185,11 +220,16 @@ class Neighbour:
         """A datagram: a frame, a message, or a phone's keep-alive of one kind or the other."""
         if is_frame(data):
             opened = self._hops.open(data, source, transport)
-            if opened is not None and opened[1]:
+            if opened is None:
+                self._limits.stranger(source[0])  # nobody is ever told
+                return
+            self._limits.shows(source[0], opened[0].user)
+            if opened[1]:
                 self._transactions.receive(opened[1], opened[0])
         elif is_stun(data):
             answer = answer_binding(data, source)
-            if answer is not None:
+            # A phone without this answer would take its flow for lost: none of an office is to pay for another.
+            if answer is not None and (self._limits.known(source[0]) or self._limits.stranger(source[0])):
                 with contextlib.suppress(FlowClosedError):
                     transport.send(answer, source)
         elif data.strip(b"\r\n\0"):

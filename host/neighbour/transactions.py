@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from .metrics import Metrics
+    from .screen import Screen
 
     ClientCallback = Callable[["Client", Response | str], None]
 
@@ -51,8 +52,6 @@ _log = structlog.get_logger("sip")
 _DEFAULT_PORT = 5060
 _OVER = (COMPLETED, CONFIRMED, TERMINATED)  # nothing new comes of a transaction in these states
 _SETTLED = (*_OVER, ACCEPTED)  # ... and in these its request is of no use
-_MAX_SERVERS = 50_000  # transactions at a time, 64*T1 of a thousand requests a second; more get 503
-_RETRY_AFTER = b"30"
 
 
 _POOL_BYTES = 4096  # of random asked for at a time: asking costs more than they do
@@ -108,6 +107,8 @@ class _Shell:
         """Send what the machine wants sent, set its timer anew."""
         machine = self.machine
         for data in machine.take_outgoing():
+            if self._is_muted:
+                continue
             try:
                 self._layer.send(data, self.flow)
             except FlowClosedError as error:
@@ -124,6 +125,11 @@ class _Shell:
         # One that comes too early does no harm, and setting it anew for each state would cost more.
         if at is not None and (self.due is None or at < self.due):
             self._layer.timers.set(at, self)
+
+    @property
+    def _is_muted(self) -> bool:
+        """Whether what the machine wants to send is thrown away."""
+        return False
 
     def fire(self, now: int) -> None:
         """The deadline has come."""
@@ -158,7 +164,7 @@ class Server(_Shell):
         admitted: whether it is known who sent it; until then nothing is answered twice.
     """
 
-    __slots__ = ("_port", "admitted", "origin")
+    __slots__ = ("_port", "_size", "admitted", "origin")
 
     machine: ServerTransaction
 
@@ -171,6 +177,7 @@ class Server(_Shell):
         self.origin = flow
         self.admitted = False
         self._port = request.via.port
+        self._size = layer.size
         self._pump()
 
     def receive(self, request: Request) -> None:
@@ -205,13 +212,11 @@ class Server(_Shell):
         response = self.request.response(status, reason, new_token(4))
         for name, value in headers:
             response.add(name, value)
-        with contextlib.suppress(FlowClosedError):
-            self._layer.send(response.serialize(), self.flow)
-        self.machine.transport_failed()
-        self._after()
+        self._layer.answer_stranger(response, self._size, self.flow)
+        self.abandon()
 
     def abandon(self) -> None:
-        """Forget the transaction without an answer (RFC 4320 section 4.2)."""
+        """Forget the transaction, without an answer if there was none (RFC 4320 section 4.2)."""
         self.machine.transport_failed()
         self._after()
 
@@ -230,6 +235,11 @@ class Server(_Shell):
             self._failed(str(error))
         else:
             self._pump()
+
+    @property
+    def _is_muted(self) -> bool:
+        # A 100 and then the answer would be two datagrams for one. A stranger has to wait, or to ask again.
+        return not self.admitted and self.machine.status < 200
 
     @property
     def answered(self) -> bool:
@@ -313,23 +323,32 @@ class Transactions:
     Args:
         user: gets requests; set before anything is received.
         metrics: counts.
+        screen: says what is read, taken on and answered.
+        max_servers: server transactions at a time; more requests get 503.
         trace: log a line per message.
     """
 
-    def __init__(self, metrics: "Metrics", *, trace: bool) -> None:
+    def __init__(self, metrics: "Metrics", screen: "Screen", max_servers: int, *, trace: bool) -> None:
         self.user: TransactionUser
+        #: The size of the message that is being received, in bytes.
+        self.size = 0
         #: Finds another connection for a response whose own has died, see `Trunks.again`; set with ``user``.
         self.again: Callable[[Connection, int | None], Awaitable[Flow]]
         self._tasks: set[asyncio.Task[None]] = set()
         self.loop = asyncio.get_running_loop()
         self.timers = Timers(self.loop)
         self._metrics = metrics
+        self._screen = screen
+        self._max_servers = max_servers
         self._trace = trace
         self._clients: dict[bytes, Client] = {}
         self._servers: dict[bytes, Server] = {}
         self._received = {kind: metrics.messages.labels("in", kind) for kind in ("frame", "tls", "none")}
         self._sent = {kind: metrics.messages.labels("out", kind) for kind in ("frame", "tls", "none")}
-        metrics.transactions.set_function(lambda: len(self._clients) + len(self._servers))
+        metrics.transactions.set_function(lambda: len(self))
+
+    def __len__(self) -> int:
+        return len(self._clients) + len(self._servers)
 
     def spawn(self, work: "Coroutine[None, None, None]") -> None:
         """Do something that has to wait."""
@@ -344,6 +363,9 @@ class Transactions:
     def receive(self, data: bytes, flow: Flow) -> None:
         """Take one message; whatever is wrong with it harms nothing else."""
         self._received[flow.protection].inc()
+        if not self._screen.reads(flow):
+            return
+        self.size = len(data)
         try:
             message = parse(data)
             if self._trace:
@@ -362,7 +384,7 @@ class Transactions:
         if self._trace:
             _log.debug("malformed", reason=error.reason, flow=flow.key)
         request = error.request
-        if request is None or request.method == "ACK":
+        if not self._screen.may_answer(flow) or request is None or request.method == "ACK":
             return
         way = flow  # where its Via says nothing: back to where it came from
         with contextlib.suppress(ParseError):
@@ -370,8 +392,7 @@ class Transactions:
             way = _way_back(request, flow)
         response = request.refusal(error, new_token(4))
         if response is not None:
-            with contextlib.suppress(FlowClosedError):
-                self.send(response.serialize(), way)
+            self.answer_stranger(response, self.size, way)
 
     def _receive_request(self, request: Request, flow: Flow) -> None:
         key = server_key(request)
@@ -381,19 +402,29 @@ class Transactions:
                 server.receive(request)
             else:
                 self._metrics.stray_requests.inc()
+                self._screen.may_answer(flow)  # it is charged, and not answered
             return
         if request.method == "ACK":
             self.user.handle_ack(request, flow)
             return
+        is_full = len(self._servers) >= self._max_servers
+        refusal = self._screen.overloaded(request, flow, is_full=is_full)
+        if refusal is not None:
+            if self._screen.may_answer(flow):
+                response = request.response(refusal.status, refusal.reason, new_token(4))
+                for name, value in refusal.headers:
+                    response.add(name, value)
+                self.answer_stranger(response, self.size, _way_back(request, flow))
+            return
         server = Server(self, request, _way_back(request, flow), key)
         self._servers[key] = server
-        if len(self._servers) > _MAX_SERVERS:
-            server.answer_once(503, "Service Unavailable", ("Retry-After", _RETRY_AFTER))
-            return
         if request.method == "CANCEL":
             invite = self._servers.get(server_key(request, "INVITE"))
             if invite is None or not invite.origin.has_same_end(flow):
-                server.answer_once(481, "Call/Transaction Does Not Exist")
+                if self._screen.may_answer(flow):
+                    server.answer_once(481, "Call/Transaction Does Not Exist")
+                else:
+                    server.abandon()
             else:
                 server.reject(200, "OK")
                 self.user.handle_cancel(invite)
@@ -404,6 +435,7 @@ class Transactions:
         client = self._clients.get(client_key(response))
         if client is None or not client.flow.has_same_end(flow):
             self._metrics.stray_responses.inc()
+            self._screen.may_answer(flow)  # it is charged, and not answered
         else:
             client.receive(response)
 
@@ -454,6 +486,19 @@ class Transactions:
                 _log.debug("> malformed", reason=error.reason, flow=flow.key, protection=flow.protection)
         flow.send(data)
         self._sent[flow.protection].inc()
+
+    def answer_stranger(self, response: Response, received: int, flow: Flow) -> None:
+        """Send an answer once, where it is not too large for what it answers.
+
+        Args:
+            response: complete.
+            received: the size of the request, in bytes.
+            flow: where to.
+        """
+        data = response.serialize()
+        if self._screen.is_small(data, received, flow):
+            with contextlib.suppress(FlowClosedError):
+                self.send(data, flow)
 
     def forget(self, shell: _Shell) -> None:
         """A transaction is over."""

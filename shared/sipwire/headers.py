@@ -51,6 +51,7 @@ _COMPACT = {
     "n": "identity-info",
 }
 _MAX_KNOWN = 4096  # addresses remembered: a call has three, each in a dozen of messages
+_MAX_KNOWN_BYTES = const(256)  # longer ones are not: strangers fill no memory with them
 _MAX_CSEQ = const(0x7FFFFFFF)  # RFC 3261 section 8.1.1.5: "MUST be less than 2**31"; else 400
 
 
@@ -231,20 +232,28 @@ class CSeq:
 
 
 @cached(_MAX_KNOWN)
+def _known_address(value: bytes) -> Address:
+    return Address.parse(value)
+
+
 def address_of(value: bytes) -> Address:
     """The address that is written so. Others may have the same one: change nothing of it.
 
     Raises:
         ParseError: see `Address.parse`.
     """
-    return Address.parse(value)
+    return _known_address(value) if len(value) <= _MAX_KNOWN_BYTES else Address.parse(value)
 
 
 @cached(_MAX_KNOWN)
+def _known_cseq(value: bytes) -> CSeq:
+    return CSeq.parse(value)
+
+
 def cseq_of(value: bytes) -> CSeq:
     """The CSeq that is written so; as `address_of`.
 
     Raises:
         ParseError: see `CSeq.parse`.
     """
-    return CSeq.parse(value)
+    return _known_cseq(value) if len(value) <= _MAX_KNOWN_BYTES else CSeq.parse(value)

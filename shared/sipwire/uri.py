@@ -22,6 +22,7 @@ _PLAIN = _SCHEME + b"_!~*'()&=$,;?/"  # unreserved / user-unreserved: what needs
 _USER = _PLAIN + b"%:"  # and escaped, and ":" before a password
 _URI = _USER + b"#@[\\]^`{|}"  # nothing but visible ASCII, and no quote or bracket that would end the URI in a header
 _MAX_KNOWN = 4096  # URIs remembered: those of the users of a small domain and of their calls
+_MAX_KNOWN_BYTES = 256  # longer ones are not: strangers fill no memory with them
 _HEX = b"0123456789abcdefABCDEF"
 
 
@@ -157,10 +158,14 @@ def _least_escaped(user: bytes) -> bytes:
 
 
 @cached(_MAX_KNOWN)
+def _known_uri(value: bytes) -> Uri:
+    return Uri.parse(value)
+
+
 def uri_of(value: bytes) -> Uri:
     """The URI that is written so. Others may have the same one: change nothing of it.
 
     Raises:
         ParseError: see `Uri.parse`.
     """
-    return Uri.parse(value)
+    return _known_uri(value) if len(value) <= _MAX_KNOWN_BYTES else Uri.parse(value)

@@ -62,7 +62,7 @@ def test_comments_show_the_defaults() -> None:
     """What stands in a comment is what holds without it."""
     shown = tomllib.loads(uncommented())
     real = load(SAMPLE)
-    for table in ("log", "store", "registrar", "auth", "proxy", "resolver"):
+    for table in ("log", "store", "registrar", "auth", "proxy", "resolver", "limits"):
         for key, value in shown[table].items():
             assert getattr(getattr(real, table), key) == value, f"{table}.{key}"
 

@@ -121,9 +121,9 @@ def test_forgetting_takes_the_same_time_however_many_there_are(clock: Clock) -> 
         for number in range(size):
             made._used[base64.urlsafe_b64encode(number.to_bytes(24, "big"))] = (clock.now, window)
         clock.now += 62_000
-        start = time.perf_counter()
+        start = time.process_time()
         made.use(made.make(b"phone"), 1)
-        return (time.perf_counter() - start) / size
+        return (time.process_time() - start) / size
 
     few, many = min(seconds(500) for _ in range(9)), min(seconds(40_000) for _ in range(3))
     assert many < 3 * few

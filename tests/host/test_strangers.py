@@ -1,6 +1,7 @@
 """What people without rights try, and what one user must not be able to do to another."""
 
 import asyncio
+import gc
 import ssl
 from pathlib import Path
 from typing import TypeVar
@@ -20,9 +21,12 @@ from sip import (
     signed,
 )
 
+from neighbour.store import accounts
 from neighbour.transport import stream
+from sipwire.headers import address_of, cseq_of
 from sipwire.message import MAX_HEAD_BYTES, Message, Request, Response
-from sipwire.transaction import cancel_for
+from sipwire.transaction import ack_for, cancel_for
+from sipwire.uri import uri_of
 
 M = TypeVar("M", bound=Message)
 
@@ -314,3 +318,195 @@ def test_strangers_do_not_use_up_connections(tmp_path: Path) -> None:
             assert not any(one.closed.is_set() for one in (erin, later, *strangers[1:]))
 
     run(work)
+
+
+# Nothing is amplified (the address may be anybody's), and nothing is remembered.
+
+LINES = "Via: SIP/2.0/UDP x;branch=z9hG4bK{n}\r\nFrom: <sip:{user}@{host}>;tag=1\r\nTo: <{to}>\r\nCall-ID: {n}\r\nCSeq: 1 {method}\r\nMax-Forwards: {hops}\r\n"
+
+
+def smallest(
+    method: str,
+    uri: str = "sip:a.example",
+    *more: str,
+    user: str = "a",
+    host: str = "a.example",
+    to: str = "sip:a@a.example",
+    version: str = "SIP/2.0",
+    hops: str = "70",
+) -> str:
+    """A request with the least that one must have (RFC 3261 section 8.1.1)."""
+    lines = (
+        LINES.replace("{user}", user)
+        .replace("{host}", host)
+        .replace("{to}", to)
+        .replace("{method}", method)
+        .replace("{hops}", hops)
+    )
+    return f"{method} {uri} {version}\r\n{lines}" + "".join(f"{line}\r\n" for line in more) + "\r\n"
+
+
+SEC_AGREE = 'Security-Client: wisp-hop;alg=hmac-sha-256-128;ealg=aes-ctr-128;spi=1;nonce="AAAAAAAAAAAAAAAAAAAAAA=="'
+CREDENTIALS = 'Digest username="a",realm="a.example",nonce="x",uri="sip:a.example",response="x",algorithm=SHA-256,qop=auth,nc=00000001,cnonce="x"'
+PROVOKED = [
+    # What comes, its answer's status (0 for none), and how large that may be at the most: twice as much as comes.
+    ("nothing", "", 0),
+    ("a keep-alive", "\r\n\r\n", 0),
+    ("a keep-alive of zeros", "\0\0\0\0", 0),
+    ("a frame of nobody", "\xe1" + "x" * 40, 0),
+    ("half a message", "OPTIONS sip:a.example SIP/2.0\r\nVia: x", 0),
+    ("malformed and tiny", "A a SIP/2.0\r\nv:SIP/2.0/UDP x\r\nf:a:a\r\nt:a:a\r\ni:1\r\nCSeq:1 B\r\n\r\n", 400),
+    ("malformed Via", smallest("OPTIONS").replace("SIP/2.0/UDP x", "SIP/2.0/UDP"), 0),
+    ("malformed Max-Forwards", smallest("OPTIONS", hops="x"), 400),
+    ("two Call-IDs", smallest("OPTIONS", "sip:a.example", "i: 2"), 400),
+    ("challenged as a registrar", smallest("REGISTER"), 401),
+    ("challenged for an agreement", smallest("REGISTER", "sip:a.example", SEC_AGREE), 401),
+    ("wrong credentials, a nonce of nobody", smallest("REGISTER", "sip:a.example", f"Authorization: {CREDENTIALS}"), 401),
+    ("challenged as a proxy", smallest("INVITE", "sip:b@a.example"), 407),
+    ("challenged, the shortest method", smallest("A", "sip:a.example"), 407),
+    ("less than it must have, and than half its challenge", smallest("A").replace("Max-Forwards: 70\r\n", ""), 0),
+    ("wrong credentials to the proxy", smallest("INVITE", "sip:b@a.example", f"Proxy-Authorization: {CREDENTIALS}"), 407),
+    ("a REGISTER for another domain", smallest("REGISTER", "sip:x.example"), 403),
+    ("a user of another domain", smallest("INVITE", "sip:b@a.example", host="x.example"), 403),
+    ("a REGISTER of another domain's user", smallest("REGISTER", to="sip:a@x.example"), 404),
+    ("a scheme we do not know", smallest("REGISTER", "tel:1"), 416),
+    ("an extension we do not know", smallest("OPTIONS", "sip:a.example", "Proxy-Require: x"), 420),
+    ("many of them", smallest("OPTIONS", "sip:a.example", "Proxy-Require: " + ",".join("x" * 1000)), 420),
+    ("an agreement not over UDP", smallest("REGISTER", "sip:a.example", "Require: sec-agree,x"), 420),
+    ("a CANCEL of nothing", smallest("CANCEL", "sip:b@a.example"), 481),
+    ("too many hops", smallest("INVITE", "sip:b@a.example", hops="0"), 483),
+    ("a terminal's request without a frame", smallest("INVITE", "sip:b@a.example", user="alice"), 494),
+    ("a terminal's REGISTER without an offer", smallest("REGISTER", to="sip:alice@a.example"), 494),
+    ("an offer that is of no use", smallest("REGISTER", "sip:a.example", "Security-Client: tls"), 494),
+    ("another version", smallest("OPTIONS", version="SIP/7.0"), 505),
+    ("too large", smallest("OPTIONS", "sip:a.example", "X: " + "y" * 13000), 513),
+    ("many Vias", smallest("OPTIONS", "sip:a.example", *["Via: SIP/2.0/UDP y"] * 100), 407),
+    ("many names in To", smallest("OPTIONS", "sip:a.example").replace("To: <", "To: " + "n" * 5000 + " <"), 407),
+    ("an ACK", smallest("ACK", "sip:b@a.example"), 0),
+    ("an answer that nobody waits for", smallest("OPTIONS").replace("OPTIONS sip:a.example SIP/2.0", "SIP/2.0 200 OK"), 0),
+]  # fmt: skip
+
+
+def test_nothing_is_amplified(tmp_path: Path) -> None:
+    """Whatever a stranger sends: at most one datagram for one, and at most twice its bytes."""
+    gains = {}
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("alice", terminal=True)
+            stranger = await UdpClient.open(at)
+            for number, (what, text, status) in enumerate(PROVOKED):
+                data = text.replace("{n}", str(number)).encode("latin-1")
+                # Without rport, answers go to the port of the Via at the address of the source.
+                data = data.replace(b"UDP x;", f"UDP {stranger.address[0]}:{stranger.address[1]};".encode())
+                data = data.replace(b"UDP x\r", f"UDP {stranger.address[0]}:{stranger.address[1]}\r".encode())
+                stranger.send_raw(data)
+                if status == 0:
+                    await stranger.silence(0.05)
+                    continue
+                try:
+                    answered = await stranger.raw(1)
+                except TimeoutError:
+                    raise AssertionError(what) from None
+                assert answered.split(b" ")[1] == b"%d" % status, (what, answered[:100])
+                assert len(answered) <= 2 * len(data), (what, len(data), len(answered))
+                gains[what] = len(answered) / len(data)
+            await stranger.silence(1.2)  # nothing is sent again
+            at.neighbour._overload.level = 2000
+            data = smallest("INVITE", "sip:b@a.example").replace("{n}", "o").encode()
+            stranger.send_raw(data.replace(b"UDP x;", b"UDP x;rport;"))
+            answered = await stranger.raw()
+            assert answered.startswith(b"SIP/2.0 503 ")
+            assert len(answered) <= 2 * len(data)
+            gains["overloaded"] = len(answered) / len(data)
+            await stranger.silence(0.7)
+            assert at.value("wisp_transactions") == 0
+            assert at.neighbour._proxy._forks == {}
+
+    run(work)
+    assert len(gains) > 20
+    assert 1.2 < max(gains.values()) <= 2, sorted(gains.items(), key=lambda pair: pair[1])
+
+
+def test_challenges_are_sent_once_and_from_no_state(tmp_path: Path) -> None:
+    """401, 407 and 494: for each request one, a fresh one for its repetition, and nothing is left of either."""
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("alice", terminal=True)
+            stranger = await UdpClient.open(at)
+            for made, status, header in (
+                (request("REGISTER", "sip:a.example", to="sip:a@a.example"), 401, "www-authenticate"),
+                (request("INVITE", "sip:dave@a.example", "carol"), 407, "proxy-authenticate"),
+                (request("INVITE", "sip:dave@a.example", "alice"), 494, "security-server"),
+            ):
+                challenges = []
+                for _ in range(3):
+                    challenged = await stranger.ask(made)  # the same branch each time
+                    assert challenged.status == status
+                    challenges += challenged.get_all(header)
+                    if made.method == "INVITE":
+                        stranger.send(ack_for(made, challenged))
+                assert len(set(challenges)) == 3
+                await stranger.silence(0.7)
+                assert at.value("wisp_transactions") == 0
+                assert at.neighbour._proxy._forks == {}
+                assert at.neighbour._proxy.working == 0
+
+    run(work)
+
+
+def test_nobody_is_told_to_wait_before_it_is_known_who_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 100 and then the challenge would be two datagrams for one, when a look for the account takes its time."""
+    monkeypatch.setattr(accounts, "_LOOK_S", 0.6)
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            (carol,) = await phones(at, "carol")
+            made = request("INVITE", "sip:carol@a.example", "dave")
+            challenge = await carol.ask(made)
+            carol.send(guess := signed(made, challenge, "dave", "guess"))
+            await asyncio.sleep(0.3)
+            carol.send(guess)  # repeated meanwhile
+            answers = [await carol.get()]
+            await carol.silence(0.3)
+            assert [one.status for one in answers if isinstance(one, Response)] == [407]
+
+    run(work)
+
+
+def test_strangers_leave_nothing_behind(tmp_path: Path) -> None:
+    """Thousands of INVITEs of strangers, from many addresses: as many objects as before, and none of them theirs."""
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            strangers = [await UdpClient.open(at) for _ in range(20)]
+
+            async def knock(times: int) -> int:
+                for _ in range(times):
+                    for one in strangers:
+                        one.send(request("INVITE", "sip:dave@a.example", "nobody"))
+                        assert (await one.raw()).startswith(b"SIP/2.0 407 ")
+                gc.collect()
+                return len(gc.get_objects())
+
+            await knock(5)
+            before = await knock(5)
+            after = await knock(100)
+            assert after - before < 500  # for 2000 INVITEs: timers that are cancelled wait to be thrown away
+            assert at.value("wisp_transactions") == 0
+            assert at.value("wisp_auth_total", result="challenged") >= 2200
+
+    run(work)
+
+
+def test_what_is_remembered_of_strangers_is_short() -> None:
+    """Addresses that were read are kept for the next message; thousands of the largest would be a hundred megabytes."""
+    long = b"sip:" + b"x" * 300 + b"@a.example"
+    short = b"sip:strangers@a.example"
+    assert uri_of(long) is not uri_of(long)
+    assert uri_of(short) is uri_of(short)
+    assert address_of(b"<%s>" % long) is not address_of(b"<%s>" % long)
+    assert address_of(b"<%s>" % short) is address_of(b"<%s>" % short)
+    assert cseq_of(b"1 " + b"X" * 300) is not cseq_of(b"1 " + b"X" * 300)
+    assert cseq_of(b"77 INVITE") is cseq_of(b"77 INVITE")

@@ -5,8 +5,11 @@ import weakref
 
 from sip import request, run
 
-from neighbour.config import ListenConfig
+from neighbour.config import LimitsConfig, ListenConfig
+from neighbour.limits import Limits
 from neighbour.metrics import Metrics
+from neighbour.overload import Overload
+from neighbour.screen import Screen
 from neighbour.transactions import Client, Transactions
 from neighbour.transport.flow import Flow, Listener
 from sipwire.message import Request, Response, parse
@@ -44,7 +47,9 @@ def test_nothing_of_a_transaction_waits_for_the_collector() -> None:
     """At many calls a second a full collection takes as long as a retransmission waits."""
 
     async def work() -> None:
-        layer = Transactions(Metrics(), trace=False)
+        metrics, config = Metrics(), LimitsConfig()
+        screen = Screen(Limits(config, metrics), Overload(config, metrics, {}), metrics)
+        layer = Transactions(metrics, screen, config.max_transactions, trace=False)
         flow, waiting = Wire(), Waiting()
         waiting.client = layer.request(request("BYE", "sip:bob@a.example", to_tag="t"), flow, waiting.take)
         sent = parse(flow.sent[0])

@@ -18,10 +18,11 @@ from sqlalchemy import Executable, Row, create_engine, event, inspect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-__all__ = ["Statement", "Store", "StoreError", "migrate", "probe"]
+__all__ = ["Statement", "Store", "StoreBusyError", "StoreError", "migrate", "probe"]
 
 _log = structlog.get_logger("store")
 _MAX_BATCH = 500  # statements per commit: beyond that nobody gains and the first one waits
+_MAX_QUEUED = 5000  # writes that wait: what comes after so many has waited too long when it is done; they fail
 _CLOSE_S = 10.0
 #: What a database that is not to be had shows itself by; drivers let errors of the network through as they are.
 _FAILURES = (SQLAlchemyError, CommandError, ModuleNotFoundError, OSError)
@@ -32,6 +33,10 @@ Statement = tuple[Executable, dict[str, Any]]
 
 class StoreError(Exception):
     """The database refused or failed; the text says what and where."""
+
+
+class StoreBusyError(StoreError):
+    """So many writes wait for the database already that this one was not taken."""
 
 
 def _sync_url(url: str) -> str:
@@ -111,12 +116,13 @@ class Store:
 
     Args:
         url: an SQLAlchemy URL with an asyncio driver, brought up to date by `migrate` before.
+        max_queued: how many writes may wait.
 
     Raises:
         StoreError: the URL names no such driver.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, max_queued: int = _MAX_QUEUED) -> None:
         self.url = url
         try:
             self._engine: AsyncEngine = create_async_engine(url)
@@ -124,7 +130,8 @@ class Store:
             raise StoreError(_first_line(error)) from error
         if url.startswith("sqlite"):
             event.listen(self._engine.sync_engine, "connect", _tune)
-        self._queue: asyncio.Queue[tuple[list[Statement], asyncio.Future[None] | None]] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[list[Statement], asyncio.Future[None] | None]] = asyncio.Queue(max_queued)
+        self._is_dropping = False
         self._writer: asyncio.Task[None] | None = None
         #: How many commits were made and how many statements they held, for the metrics.
         self.commits = 0
@@ -166,19 +173,39 @@ class Store:
         except _FAILURES as error:
             raise StoreError(_first_line(error)) from error
 
+    @property
+    def queued(self) -> int:
+        """How many writes wait."""
+        return self._queue.qsize()
+
     async def write(self, *statements: Statement) -> None:
         """Execute statements in one transaction; returns after its COMMIT.
 
         Raises:
+            StoreBusyError: too many wait already; none has been done.
             StoreError: the database refused them; none has been done.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((list(statements), done))
+        try:
+            self._queue.put_nowait((list(statements), done))
+        except asyncio.QueueFull:
+            raise StoreBusyError("too many writes wait for the database") from None
         await done
 
     def write_soon(self, *statements: Statement) -> None:
-        """Execute statements with the next commit; a failure is logged."""
-        self._queue.put_nowait((list(statements), None))
+        """Execute statements with the next commit; a failure is logged.
+
+        They are what a restart would find out by itself: where too many writes wait already they are dropped, which is
+        logged once until there is room again.
+        """
+        try:
+            self._queue.put_nowait((list(statements), None))
+        except asyncio.QueueFull:
+            if not self._is_dropping:
+                _log.error("writes dropped", reason="too many wait for the database")
+            self._is_dropping = True
+        else:
+            self._is_dropping = False
 
     async def _write_forever(self) -> None:
         while True:

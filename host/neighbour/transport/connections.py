@@ -64,6 +64,8 @@ class Connections:
         #: Gets connections that may be used in both directions, with the port they stand for.
         self.aliased: Callable[[Connection, int], None]
         self._identities = identities or {}
+        self._may_come: Callable[[str], bool] = _always
+        self._was_stranger: Callable[[str], bool] = _always
         self._metrics = metrics
         self._of_source: Counter[str] = Counter()
         self._count = 0
@@ -75,9 +77,21 @@ class Connections:
         """The domains that are taken for those at an address without a certificate."""
         return self._identities.get(address, NOBODY)
 
+    def limit(self, may_come: "Callable[[str], bool]", was_stranger: "Callable[[str], bool]") -> None:
+        """Keep strangers within limits.
+
+        Args:
+            may_come: whether somebody at an address may have another connection.
+            was_stranger: told of an address where a connection ended, or never came up, without showing who it was of.
+        """
+        self._may_come = may_come
+        self._was_stranger = was_stranger
+
     def admit(self, address: str) -> bool:
         """Whether somebody at an address may have another connection; it is counted for them then, until `leave`."""
         source = _source(address)
+        if not self._may_come(address):
+            return self._refuse("limit")
         if self._of_source[source] >= self.most_of_source:
             return self._refuse("source")
         if self._count >= self.most and not self._make_room():
@@ -101,6 +115,7 @@ class Connections:
     def handshake_failed(self, address: str) -> None:
         """An admitted connection of somebody at an address never came up."""
         self._refuse("handshake")
+        self._was_stranger(address)
         self.leave(address)
 
     def _make_room(self) -> bool:
@@ -123,12 +138,18 @@ class Connections:
         self.by_token.pop(connection.token, None)
         self._strangers.pop(connection.token, None)
         if not connection.is_ours:
+            if not connection.is_trusted:
+                self._was_stranger(connection.peer[0])
             self.leave(connection.peer[0])
 
     def close(self) -> None:
         """Close all of them."""
         for connection in list(self.by_token.values()):
             connection.close("shutting down")
+
+
+def _always(_address: str) -> bool:
+    return True
 
 
 def _source(address: str) -> str:

@@ -61,6 +61,10 @@ class UdpTransport(asyncio.DatagramProtocol):
         listener: what it stands for.
         receive: called with each datagram, its source and this transport.
         identities: the domains that are taken for those at an address.
+
+    Attributes:
+        received: how many datagrams have been read.
+        socket: the socket itself, None while it is not open.
     """
 
     def __init__(
@@ -75,13 +79,17 @@ class UdpTransport(asyncio.DatagramProtocol):
         self.name = f"{numbered(listener.config.address)}-{listener.config.port}"
         self._receive = receive
         self._transport: asyncio.DatagramTransport | None = None
+        self.received = 0
+        self.socket: socket.socket | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
         self._transport = cast("asyncio.DatagramTransport", transport)  # uvloop's is no subclass
+        self.socket = transport.get_extra_info("socket")
 
     def datagram_received(self, data: bytes, addr: "tuple[Any, ...]") -> None:
         """Called by asyncio."""
+        self.received += 1
         self._receive(data, peer_address(addr), self)
 
     def error_received(self, exc: Exception) -> None:
@@ -102,6 +110,7 @@ class UdpTransport(asyncio.DatagramProtocol):
 
     def close(self) -> None:
         """Close the socket."""
+        self.socket = None
         if self._transport is not None:
             self._transport.close()
 
