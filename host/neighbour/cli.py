@@ -289,6 +289,8 @@ def account_add(
     settings = _load(config)
     if not _USER.fullmatch(user):
         raise _fail(f"{user}: letters, digits, and . _ + - are wanted")
+    if not auth_user.isprintable() or any(char in auth_user for char in '":\\'):
+        raise _fail("--auth-user: no control characters, quotes, colons or backslashes")
     if md5 and not phone:
         raise _fail("--md5 goes with --phone: terminals use SHA-256")
     if redirect and not phone:

@@ -110,6 +110,19 @@ class Binding:
         return uri_of(self.contact)
 
     @property
+    def target(self) -> bytes:
+        """The Request-URI of what goes there.
+
+        RFC 3261 section 16.6 step 2: "If the URI contains any parameters not allowed in a Request-URI, they MUST be
+        removed"; table 1 of section 19.1.1 has ``method`` and headers for such.
+        """
+        uri = self.uri
+        if not uri.headers and uri.param("method") is None:
+            return self.contact
+        params = [(name, value) for name, value in uri.params if name.lower() != b"method"]
+        return Uri(uri.host, uri.user, uri.port, params, uri.scheme).serialize()
+
+    @property
     def slot(self) -> bytes:
         """What another binding of the user has to have in common with this one to take its place.
 

@@ -39,19 +39,35 @@ def _ordered(_logger: object, _method: str, event: "structlog.typing.EventDict")
     return {key: event[key] for key in (*_FIRST, *(key for key in event if key not in _FIRST)) if key in event}
 
 
+def _printable(_logger: object, _method: str, event: "structlog.typing.EventDict") -> "structlog.typing.EventDict":
+    """What others wrote ends no line, and commands no terminal that shows it; JSON has escapes of its own."""
+    return {key: _shown(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _shown(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def configure(config: "LogConfig") -> None:
     """Set up logging to standard error."""
     console = config.format == "console" or (config.format == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor
     if console:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=32)
+        # A plain traceback: the other shows local variables, and secrets are among them.
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), pad_event_to=32, exception_formatter=structlog.dev.plain_traceback
+        )
     else:
         renderer = structlog.processors.JSONRenderer()
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
     ]
-    if not console:
+    if console:
+        processors.append(_printable)
+    else:
         processors += [structlog.processors.format_exc_info, _ordered]
     structlog.configure(
         processors=[*processors, renderer],

@@ -204,14 +204,14 @@ class Targets:
             return None
         forwarded = request.copy()
         if not request.to.tag:
-            forwarded.uri = binding.contact
+            forwarded.uri = binding.target
         return Way(forwarded, flow)
 
     @staticmethod
     def _way_by_path(request: "Request", binding: "Binding") -> Way:
         """To a phone behind an edge proxy, which its registration came through (RFC 3327 section 5.1)."""
         forwarded = request.copy()
-        forwarded.uri = binding.contact
+        forwarded.uri = binding.target
         for value in reversed(binding.path):
             forwarded.insert("Route", value)
         return Way(forwarded, uri=address_of(binding.path[0]).parsed_uri())

@@ -403,7 +403,8 @@ def test_connections_of_strangers_are_paid_for(tmp_path: Path) -> None:
             for _ in range(20):
                 reader, writer = await asyncio.open_connection(at.address, 5060)
                 writer.write(b"\r\n\r\n")
-                opened += await reader.read(2) == b"\r\n"
+                with contextlib.suppress(ConnectionError):
+                    opened += await reader.read(2) == b"\r\n"
                 writer.close()
                 await asyncio.sleep(0.01)
             assert opened == 10

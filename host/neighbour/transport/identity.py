@@ -11,6 +11,7 @@ import ssl
 from cryptography import x509
 
 from sipwire.errors import ParseError
+from sipwire.grammar import is_host
 from sipwire.uri import Uri
 
 __all__ = ["certificate_domains", "describe_refusal", "describe_verification"]
@@ -40,7 +41,8 @@ def certificate_domains(der: bytes) -> frozenset[str]:
         if uri.user is None and uri.port is None and not uri.params and not uri.headers:
             domains.add(uri.host.decode().lower())
     if not has_sip_uri:
-        domains.update(name.lower() for name in names.get_values_for_type(x509.DNSName) if "*" not in name)
+        found = names.get_values_for_type(x509.DNSName)
+        domains.update(name.lower() for name in found if is_host(name.encode()))  # no wildcards, and no line ends
     return frozenset(domains)
 
 
