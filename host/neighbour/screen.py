@@ -42,11 +42,11 @@ class Screen:
 
     def reads(self, flow: "Flow") -> bool:
         """Whether a message that came on a flow is read."""
-        return _is_known(flow) or self._limits.reads(flow.peer[0])
+        return _is_proven(flow) or self._limits.reads(flow.peer[0])
 
     def may_answer(self, flow: "Flow") -> bool:
         """Charge whoever sent something on a flow without showing who they are; says whether it may be answered."""
-        return _is_known(flow) or self._limits.stranger(flow.peer[0])
+        return _is_proven(flow) or self._limits.stranger(flow.peer[0])
 
     def is_small(self, answer: bytes, received: int, flow: "Flow") -> bool:
         """Whether an answer may go to somebody unknown by its size.
@@ -78,13 +78,17 @@ class Screen:
             if in_dialog is None:
                 in_dialog = bool(request.to.tag)
             credentials = any(key in ("authorization", "proxy-authorization") for key, _ in request.fields)
-            if in_dialog or not self._overload.refuses(known=credentials or _is_known(flow)):
+            known = credentials or flow.protection == "frame" or bool(flow.identities)
+            if in_dialog or not self._overload.refuses(known=known):
                 return None
         self._metrics.overload_refused.inc()
         retry_after = self._overload.retry_after(peer=bool(flow.identities))
         return RefusedError(503, "Service Unavailable", ("Retry-After", retry_after))
 
 
-def _is_known(flow: "Flow") -> bool:
-    """Whether a flow itself says who is at its other end: a frame, or a peer's certificate."""
-    return flow.protection == "frame" or bool(flow.identities)
+def _is_proven(flow: "Flow") -> bool:
+    """Whether a flow proves who is at its other end: by frames, or as a connection of a peer.
+
+    (A datagram of an address that is taken for a peer's proves nothing: anybody can have forged it.)
+    """
+    return flow.protection == "frame" or (flow.reliable and bool(flow.identities))

@@ -54,6 +54,8 @@ def _wisp(lab: Lab) -> Iterator[_Proxy]:
     address = lab.make_domains(_DOMAIN)[_DOMAIN]
     lab.change(_DOMAIN, "# md5 = false", "md5 = true")
     lab.change(_DOMAIN, 'level = "debug"', 'level = "info"')
+    lab.change(_DOMAIN, "# user_rate = 20", "user_rate = 1000000")  # all calls are one user's
+    lab.change(_DOMAIN, "# user_burst = 200", "user_burst = 1000000")
     asyncio.run(_add_accounts(lab))
     yield _Proxy("wisp", lab.start_neighbour(_DOMAIN), address)
 
