@@ -457,12 +457,17 @@ def test_another_domain_beyond_the_limit_is_refused_request_by_request(tmp_path:
     async def work() -> None:
         async with pair(tmp_path, prepare) as (left, right):
             carol, dave = await users(left, right)
+            # As it is sent: what our own proxy makes of a 503 is a 500 as well (section 16.7 step 6).
+            sent = []
+            send = right.neighbour._transactions.send
+            right.neighbour._transactions.send = lambda data, flow: (sent.append(data), send(data, flow))[1]  # type: ignore[method-assign]
             statuses = []
             for _ in range(5):
                 made = request("MESSAGE", "sip:nobody@b.example", "carol")
                 response = await carol.ask_signed(made, "carol")
                 statuses.append(response.status)
             assert statuses == [404, 404, 404, 500, 500]
+            assert [data[8:11] for data in sent] == [b"404", b"404", b"404", b"500", b"500"]
             assert response.get("retry-after") == b"1"
             assert limited(right) == {"peer": 2}
             assert (
