@@ -29,7 +29,7 @@ from .resolver import ResolveError
 from .store.database import StoreBusyError, StoreError
 from .targets import Targets
 from .transactions import new_branch
-from .transport.flow import FlowClosedError
+from .transport.flow import FlowClosedError, peer_named
 from .transport.trunk import TrunkError, Trunks
 from .ways import Groups, Way
 
@@ -327,6 +327,9 @@ class Proxy:
             if moved is not None:
                 raise moved
             return targets.of_bindings(request, bindings)
+        peer = peer_named(token, request.uri)
+        if peer is not None:
+            return [[[Way(request, uri=peer)]]]
         flow = targets.in_dialog(request, token)
         if flow is not None:
             return [[[Way(request, flow)]]]
@@ -380,10 +383,11 @@ class Proxy:
                 return  # of no dialog that was made through here: to a challenge, mostly
             sender = await self._gate.admit(request, flow, in_dialog=True)
             self._prepare(ack)
-            goes = self._targets.in_dialog(ack, token)
+            peer = peer_named(token, ack.uri)
+            goes = self._targets.in_dialog(ack, token) if peer is None else None
             elsewhere = not token and not self._routes.is_ours(uri_of(ack.uri))
-            if goes is None and (elsewhere or ack.get("route") is not None):
-                target = (await self._resolver.locate(self._targets.next_hop(ack, sender)))[0]
+            if goes is None and (elsewhere or peer is not None or ack.get("route") is not None):
+                target = (await self._resolver.locate(peer or self._targets.next_hop(ack, sender)))[0]
                 goes = await self._trunks.flow(target)
             if goes is not None:
                 self._transactions.send_ack(ack, goes, new_branch())

@@ -21,6 +21,7 @@ from sipwire.headers import address_of
 from sipwire.uri import Uri, uri_of
 
 from .store.schema import secrets
+from .transport.flow import peer_token
 
 if TYPE_CHECKING:
     from sipwire.message import Request
@@ -161,8 +162,8 @@ class Routes:
         else:
             host = flow.listener.public.encode()
             transport = b"" if flow.transport == "UDP" else b";transport=" + flow.transport.lower().encode()
-            # A peer's connection may end any time, and there is another way to it.
-            token = b"" if flow.reliable and flow.identities else flow.token
+            # A peer's connection may end any time, and is not the one for requests to it either.
+            token = peer_token(min(flow.identities)) if flow.reliable and flow.identities else flow.token
         scheme = b"sip"
         if sips and flow.protection != "none":
             scheme, transport = b"sips", b""  # RFC 5630 section 3.1.3 deprecates transport=tls there

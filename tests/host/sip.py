@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from lab.lab import Lab
 from neighbour.aes import new_aes
 from neighbour.config import load
@@ -41,9 +43,11 @@ SDP = b"v=0\r\n"
 TIMEOUT_S = 5.0
 
 
-def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run an asynchronous test."""
-    asyncio.run(asyncio.wait_for(work(), 60))
+def run(work: Callable[[], Coroutine[Any, Any, None]], loop: str = "asyncio") -> None:
+    """Run an asynchronous test, on the standard library's event loop or on "uvloop"."""
+    factory = None if loop == "asyncio" else uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(asyncio.wait_for(work(), 60))
 
 
 class Domain:
@@ -232,9 +236,10 @@ class UdpClient(_Inbox, asyncio.DatagramProtocol):
         self.address = ("", 0)
 
     @classmethod
-    async def open(cls, to: Domain) -> "UdpClient":
+    async def open(cls, to: Domain, local: tuple[str, int] | None = None) -> "UdpClient":
         loop = asyncio.get_running_loop()
-        transport, client = await loop.create_datagram_endpoint(cls, (to.lab.next_address(), 0), (to.address, 5060))
+        local = local or (to.lab.next_address(), 0)
+        transport, client = await loop.create_datagram_endpoint(cls, local, (to.address, 5060))
         client.transport = transport
         client.address = transport.get_extra_info("sockname")
         to.clients.append(client)
@@ -322,9 +327,13 @@ class StreamClient(_Inbox):
         self._task = asyncio.create_task(self._read())
 
     @classmethod
-    async def open(cls, to: Domain, *, tls: ssl.SSLContext | None = None, name: str = "") -> "StreamClient":
+    async def open(
+        cls, to: Domain, *, tls: ssl.SSLContext | None = None, name: str = "", local: str = ""
+    ) -> "StreamClient":
         port = 5061 if tls else 5060
-        options = {"ssl": tls, "server_hostname": name or to.name} if tls else {}
+        options: dict[str, Any] = {"ssl": tls, "server_hostname": name or to.name} if tls else {}
+        if local:
+            options["local_addr"] = (local, 0)
         reader, writer = await asyncio.open_connection(to.address, port, **options)
         client = cls(reader, writer, "TLS" if tls else "TCP")
         to.clients.append(client)

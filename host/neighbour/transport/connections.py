@@ -69,6 +69,7 @@ class Connections:
         self._metrics = metrics
         self._of_source: Counter[str] = Counter()
         self._count = 0
+        self._may_tell = Seldom()
         # In the order they came. Who has shown who they are since is found when it would be its turn to go.
         self._strangers: dict[bytes, Connection] = {}
         metrics.connections.set_function(lambda: len(self.by_token))
@@ -93,6 +94,8 @@ class Connections:
         if not self._may_come(address):
             return self._refuse("limit")
         if self._of_source[source] >= self.most_of_source:
+            if self._may_tell(source):
+                _log.warning("too many connections", source=address)
             return self._refuse("source")
         if self._count >= self.most and not self._make_room():
             return self._refuse("full")
@@ -196,8 +199,6 @@ class Acceptor:
                 self._beginning.add(task)
                 task.add_done_callback(self._beginning.discard)
             else:
-                if self._may_tell(address[0]):
-                    _log.warning("too many connections", source=address[0])
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 sock.close()
             await asyncio.sleep(0)  # many that come at once must not keep others waiting

@@ -14,6 +14,8 @@ import socket
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from sipwire.uri import Uri
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -31,9 +33,12 @@ __all__ = [
     "format_address",
     "numbered",
     "peer_address",
+    "peer_named",
+    "peer_token",
     "socket_address",
 ]
 
+_PEER_KIND = b"p-"  # no token of a connection, which is hexadecimal, or of a UDP flow begins so
 #: Identities of a flow whose other end proves nothing.
 NOBODY: frozenset[str] = frozenset()
 
@@ -69,6 +74,18 @@ def peer_address(address: "tuple[Any, ...]") -> tuple[str, int]:
     """An address as sockets give it, the inverse of `socket_address`."""
     host, port = address[:2]
     return (f"{host.partition('%')[0]}%{address[3]}", port) if len(address) > 2 and address[3] else (host, port)
+
+
+def peer_token(domain: str) -> bytes:
+    """What Record-Route says instead of a flow, where any connection to a domain's server will do."""
+    return _PEER_KIND + domain.encode()
+
+
+def peer_named(token: bytes, uri: bytes) -> Uri | None:
+    """Whose server to find for a request to ``uri`` with a `peer_token`; None where the token is of another kind."""
+    if not token.startswith(_PEER_KIND):
+        return None
+    return Uri(token.removeprefix(_PEER_KIND), scheme=b"sips" if uri[:5].lower() == b"sips:" else b"sip")
 
 
 def can_reach(local: str, remote: str) -> bool:
