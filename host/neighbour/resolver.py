@@ -83,7 +83,7 @@ class Resolver:
         self, config: "ResolverConfig", peers: "list[PeerConfig]", clock: "Callable[[], float]" = time.monotonic
     ) -> None:
         self._peers = {peer.domain: peer for peer in peers}
-        self._by_address: dict[str, tuple[PeerConfig, int]] = {}
+        self._by_address: dict[str, list[tuple[PeerConfig, int]]] = {}
         #: Those whose addresses are all numeric.
         self._of_peer: dict[str, list[Target]] = {}
         for peer in peers:
@@ -91,7 +91,7 @@ class Resolver:
             for host, port in map(parse_address, peer.address):
                 address = _numeric(host)
                 if address is not None:
-                    self._by_address.setdefault(address, (peer, port))
+                    self._by_address.setdefault(address, []).append((peer, port))
                     targets.append(Target(peer.transport.upper(), address, port, peer.domain))
             if len(targets) == len(peer.address):
                 self._of_peer[peer.domain] = targets
@@ -191,16 +191,25 @@ class Resolver:
             return self._of_peer.get(domain)
         place = _place(uri, domain)
         address = _numeric(place)
-        if address is not None and address in self._by_address:
-            peer, port = self._by_address[address]
+        here = None if address is None else self._peer_at(address, uri.port)
+        if address is not None and here is not None:
+            peer, port = here
             self._check(peer, domain, is_secure=is_secure)
-            return [Target(peer.transport.upper(), address, uri.port or port, peer.domain)]
+            return [Target(peer.transport.upper(), address, port, peer.domain)]
         if self._dns is None:
             raise ResolveError(f"{domain} is no peer of ours")
         if address is None:
             return None
         transport = self._asked(uri, domain) or self._default(domain, is_secure=is_secure)
         return _usable([Target(transport, address, uri.port or _PORTS[transport], domain)])
+
+    def _peer_at(self, address: str, port: int | None) -> "tuple[PeerConfig, int] | None":
+        """The peer at an address and port, and that port; over TCP and UDP all its ports are the peer's."""
+        peers = self._by_address.get(address, ())
+        for peer, its in peers:
+            if port is None or port == its:
+                return peer, its
+        return next(((peer, port) for peer, _ in peers if port is not None and peer.transport != "tls"), None)
 
     async def _search(self, uri: "Uri", domain: str) -> list[Target]:
         servers: list[Server]

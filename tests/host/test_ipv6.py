@@ -235,6 +235,24 @@ def test_a_phone_is_still_there_after_a_restart(tmp_path: Path) -> None:
 
 
 @needs_ipv6
+def test_sockets_do_ipv6_alone(tmp_path: Path) -> None:
+    """So that :: and 0.0.0.0 can be listened at side by side, and no address has a second form, as ::ffff:192.0.2.1."""
+
+    async def work() -> None:
+        async with six(tmp_path) as six_:
+            sockets = [one._transport.get_extra_info("socket") for one in six_.at.neighbour._trunks._udp]
+            sockets += [one._socket for one in six_.at.neighbour._acceptors]
+            alone_ = [
+                sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+                for sock in sockets
+                if sock.family == socket.AF_INET6
+            ]
+            assert alone_ == [1, 1, 1]
+
+    run(work)
+
+
+@needs_ipv6
 def test_stun(tmp_path: Path) -> None:
     async def work() -> None:
         async with six(tmp_path) as six_:
@@ -384,9 +402,10 @@ def test_a_link_local_address_keeps_its_zone(loop: str) -> None:
 
         host, _, interface = link_local().partition("%")
         zone = socket.if_nametoindex(interface)
-        for text in (f"{host}%{interface}", f"{host}%{zone}"):
+        for text in (f"{host}%{interface}", f"{host}%{zone}", "::"):
             listener = Listener(ListenConfig(transport="udp", address=text, port=free_port()), "a.example")
             assert "%" not in listener.public
+            # A socket that is bound to the address knows the zone by itself; one for all interfaces does not.
             transport = await open_udp(listener, receive)
             with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
                 other.setblocking(False)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from interop.nameserver import NameServer
+from interop.nameserver import DEAD, NameServer
 from peer import Peer, alone
 from sip import SDP, Domain, StreamClient, UdpClient, answer, call, domain, in_dialog, phones, request, run, signed
 
@@ -487,6 +487,44 @@ def test_who_says_503_is_passed_over(tmp_path: Path) -> None:
             assert number == 1
             for server in servers:
                 server.close()
+
+    run(work)
+
+
+def test_the_end_waits_for_no_name_server(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with found_by_dns(tmp_path, "tls") as (peer, carol, names):
+            names.moods[""] = DEAD
+            await call(carol, "carol", "sip:bob@b.example")
+            await asyncio.sleep(0.2)
+
+            def asking() -> list[str]:
+                return [
+                    task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith(("dns", "locate"))
+                ]
+
+            assert asking()
+            await peer.at.stop()
+            await asyncio.sleep(0)
+            assert not asking()
+            await peer.at.start()
+
+    run(work)
+
+
+def test_an_address_can_be_a_domain(tmp_path: Path) -> None:
+    """A URI without a name is called over TLS where the certificate there is of the address."""
+
+    async def work() -> None:
+        async with found_by_dns(tmp_path, "tls") as (peer, carol, _):
+            server = await peer.listen(peer.address, 5090)
+            await busy(peer, carol, f"sip:bob@{peer.address}:5090")
+            server.close()
+            other = await peer.listen("b.example", 5091)
+            await call(carol, "carol", f"sip:bob@{peer.address}:5091")
+            refused = await final(carol, 503)
+            assert f"certificate is of b.example, not of {peer.address}".encode() in (refused.get("warning") or b"")
+            other.close()
 
     run(work)
 

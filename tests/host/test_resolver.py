@@ -19,6 +19,7 @@ PEERS = [
     PeerConfig(domain="fixed.example", address=["192.0.2.9:5062"]),
     PeerConfig(domain="several.example", address=["192.0.2.31:5061", "[2001:DB8:0::31]:5071"]),
     PeerConfig(domain="named.example", address=["localhost:5061"]),
+    PeerConfig(domain="neighbour.example", address=["192.0.2.9:5065"]),
     PeerConfig(domain="carrier.example", address=["192.0.2.41:5060", "192.0.2.42:5070"], transport="udp"),
     PeerConfig(domain="exchange.example", address=["192.0.2.51:5060"], transport="tcp"),
 ]
@@ -29,6 +30,7 @@ ZONE = {
         '10 50 "s" "SIPS+D2T" "" _sips._tcp.elsewhere.example.',
         '1 50 "s" "SIP+D2S" "" _sip._sctp.full.example.',
         '1 50 "u" "SIPS+D2T" "!.*!sip:x@y!" .',
+        '1 50 "s" "SIPS+D2T" "!.*!sip:x@y!" _sips._tcp.closed.example.',
         '1 50 "s" "E2U+sip" "" _sips._tcp.closed.example.',
     ],
     ("_sips._tcp.elsewhere.example", "SRV"): ["20 0 5071 backup.example.", "10 0 5081 main.example."],
@@ -42,6 +44,11 @@ ZONE = {
         '10 20 "s" "SIPS+D2T" "" _sips._tcp.srv.example.',
         '10 10 "s" "SIPS+D2T" "" _sips._tcp.elsewhere.example.',
         '10 5 "s" "SIP+D2U" "" _sip._udp.full.example.',
+    ],
+    # The order comes before the preference.
+    ("order.example", "NAPTR"): [
+        '20 1 "s" "SIP+D2U" "" _sip._udp.full.example.',
+        '10 99 "s" "SIPS+D2T" "" _sips._tcp.srv.example.',
     ],
     ("udp.example", "NAPTR"): ['10 20 "s" "SIP+D2U" "" _sip._udp.udp.example.'],
     ("_sip._udp.udp.example", "SRV"): ["0 0 5063 backup.example."],
@@ -70,7 +77,7 @@ ZONE = {
     ("everybody.example", "A"): ["224.0.1.75", "0.0.0.0", "255.255.255.255"],
     ("everybody.example", "AAAA"): ["ff02::1", "::"],
     ("_sips._tcp.half.example", "SRV"): ["0 0 5061 x.servfail.example.", "1 0 5062 backup.example."],
-    ("v4.servfail6.example", "A"): ["192.0.2.8"],
+    ("servfail6.example", "A"): ["192.0.2.8"],
 }
 ALL = ["tls", "tcp", "udp"]
 
@@ -81,7 +88,7 @@ def names() -> Iterator[NameServer]:
         for (name, kind), values in ZONE.items():
             server.add(name, kind, *values)
         server.moods |= {"dead.example": DEAD, "garbage.example": GARBAGE}
-        server.moods |= {"servfail.example": SERVFAIL, "refused.example": REFUSED}
+        server.moods |= {"servfail.example": SERVFAIL, "refused.example": REFUSED, "servfail6.example AAAA": SERVFAIL}
         yield server
 
 
@@ -122,6 +129,7 @@ MAIN = [("TLS", "2001:db8::1", 5081), ("TLS", "192.0.2.1", 5081), ("TLS", "192.0
         # Within one order UDP is preferred there; whoever allows it gets it.
         ("twice.example", ALL, [("UDP", "2001:db8::1", 5063), ("UDP", "192.0.2.1", 5063)]),
         ("sips:x@twice.example", ALL, [*MAIN, ("TLS", "192.0.2.2", 5061)]),
+        ("order.example", ALL, [("TLS", "192.0.2.2", 5061)]),
         # No NAPTR of an allowed transport; a NAPTR that leads to no SRV.
         ("hollow.example", ["tls"], [("TLS", "192.0.2.5", 5061)]),
         # No NAPTR: the safest of the SRV records there are.
@@ -169,8 +177,10 @@ MAIN = [("TLS", "2001:db8::1", 5081), ("TLS", "192.0.2.1", 5081), ("TLS", "192.0
         ("192.0.2.42", ["tls"], [("UDP", "192.0.2.42", 5070)]),
         ("192.0.2.42:5099", ["tls"], [("UDP", "192.0.2.42", 5099)]),
         ("[2001:db8::31]", ["tls"], [("TLS", "2001:db8::31", 5071)]),
+        ("192.0.2.31:5099", ["tls"], [("TLS", "192.0.2.31", 5099)]),
         # Part of an answer is better than none.
         ("half.example", ["tls"], [("TLS", "192.0.2.2", 5062)]),
+        ("servfail6.example:5061", ["tls"], [("TLS", "192.0.2.8", 5061)]),
     ],
 )
 def test_found(uri: str, transports: list[str], found: list[tuple[str, str, int]]) -> None:
@@ -228,6 +238,11 @@ def test_the_domain_is_what_a_certificate_has_to_prove() -> None:
                 ("sip:x@plain.example;maddr=srv.example", "plain.example"),
                 ("sip:x@SRV.example.", "srv.example"),
                 ("sip:192.0.2.9:5062", "fixed.example"),
+                ("sip:192.0.2.9", "fixed.example"),
+                # Another port is somebody else's, unless nobody proves anything there.
+                ("sip:192.0.2.9:5063", "192.0.2.9"),
+                ("sip:192.0.2.9:5065", "neighbour.example"),
+                ("sip:192.0.2.41:5099", "carrier.example"),
             ):
                 assert {target.domain for target in await one.locate(Uri.parse(uri.encode()))} == {domain}
 
@@ -560,6 +575,13 @@ def test_a_truncated_answer_is_asked_for_again_over_tcp() -> None:
             assert found == [("TLS", "192.0.2.2", number + 1) for number in range(8)]
             assert server.queries["_sips._tcp.many.example", "SRV"] == 2  # over UDP, and over TCP
             assert len(await locate(one, "crowd.example:5061")) == 8
+            hosts = [f"{number} 0 5061 h{number}.example." for number in range(30)]
+            server.add("_sips._tcp.hosts.example", "SRV", *hosts)
+            for number in range(30):
+                server.add(f"h{number}.example", "A", f"192.0.2.{number + 1}")
+            found = await locate(one, "hosts.example")
+            assert found == [("TLS", f"192.0.2.{number + 1}", 5061) for number in range(8)]
+            assert sum(server.queries[f"h{number}.example", "A"] for number in range(30)) == 8
             assert one._dns is not None
             kept = [entry.records for entry in one._dns._entries.values() if entry.records is not None]
             assert max(len(records) for records in kept) == dnscache._MAX_RECORDS

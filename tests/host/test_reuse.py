@@ -132,7 +132,7 @@ def test_over_tcp_nothing_is_reused_but_for_answers(tmp_path: Path) -> None:
     async def work() -> None:
         async with alone(tmp_path, "tcp", 5060) as (_, peer, carol):
             server = await peer.listen(port=5060)
-            client = await peer.connect("", "TCP b.example;branch=z9hG4bK1;alias")
+            client = await peer.connect("", "TCP b.example:5060;branch=z9hG4bK1;alias")
             incoming = await carol.request("INVITE")
             assert await reached(carol, client, peer) == "new"
             assert await reached(carol, client, peer) == "new"

@@ -40,7 +40,8 @@ class NameServer:
 
     Attributes:
         queries: how often each (name, type) was asked for, without the final dot, e.g. ``("a.example", "SRV")``.
-        moods: how a domain is answered for where it is not as it should be; "" stands for all.
+        moods: how a domain, "" for all, or a name and type ("a.example AAAA") is answered for where it is not as it
+            should be.
         soa: whether negative answers say for how long they hold.
         negative_ttl_s: for how long that is.
     """
@@ -99,7 +100,9 @@ class NameServer:
             if answer is not None:
                 connection.sendall(struct.pack("!H", len(answer)) + answer)
 
-    def _mood(self, name: str) -> str:
+    def _mood(self, name: str, kind: str) -> str:
+        if f"{name} {kind}" in self.moods:
+            return self.moods[f"{name} {kind}"]
         while name and name not in self.moods:
             name = name.partition(".")[2]
         return self.moods.get(name, "")
@@ -108,8 +111,9 @@ class NameServer:
         query = dns.message.from_wire(data)
         question = query.question[0]
         name = question.name.to_text(omit_final_dot=True).lower()
-        self.queries[name, dns.rdatatype.to_text(question.rdtype)] += 1
-        mood = self._mood(name)
+        kind = dns.rdatatype.to_text(question.rdtype)
+        self.queries[name, kind] += 1
+        mood = self._mood(name, kind)
         if mood == DEAD:
             return None
         answer = dns.message.make_response(query)

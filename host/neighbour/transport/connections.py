@@ -133,6 +133,7 @@ class Connections:
     def opened(self, connection: Connection) -> None:
         """A connection is up."""
         self.by_token[connection.token] = connection
+        self._count += connection.is_ours
         if not connection.is_trusted:
             self._strangers[connection.token] = connection
 
@@ -140,7 +141,9 @@ class Connections:
         """A connection is down."""
         self.by_token.pop(connection.token, None)
         self._strangers.pop(connection.token, None)
-        if not connection.is_ours:
+        if connection.is_ours:
+            self._count -= 1
+        else:
             if not connection.is_trusted:
                 self._was_stranger(connection.peer[0])
             self.leave(connection.peer[0])

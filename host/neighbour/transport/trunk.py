@@ -212,7 +212,7 @@ class Trunks:
             lambda: Connection(listener, self._user, ours=True),
             sock=sock,
             ssl=self._context if is_tls else None,
-            server_hostname=target.domain if is_tls else None,
+            server_hostname=target.domain.strip("[]") if is_tls else None,
         )
         return connection
 
