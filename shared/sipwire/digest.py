@@ -74,18 +74,23 @@ class Challenge:
         """Read a WWW-Authenticate or Proxy-Authenticate value.
 
         Raises:
-            ParseError: malformed, another scheme, or without realm or nonce.
+            ParseError: malformed, another scheme, without realm or nonce, or with an algorithm or qop that is no token:
+                they are sent back without quotes.
         """
         scheme, params = parse_scheme(value)
         realm = get_param(params, "realm")
         nonce = get_param(params, "nonce")
         if scheme != b"digest" or realm is None or not nonce:
             raise ParseError("challenge")
+        algorithm = get_param(params, "algorithm") or MD5
+        qop = [word.lower() for word in split_list(get_param(params, "qop") or b"", b",") if word]
+        if [word for word in [algorithm] + qop if not is_token(word)]:
+            raise ParseError("challenge")
         return cls(
             realm,
             nonce,
-            get_param(params, "algorithm") or MD5,
-            tuple([word.lower() for word in split_list(get_param(params, "qop") or b"", b",") if word]),
+            algorithm,
+            tuple(qop),
             get_param(params, "opaque"),
             (get_param(params, "stale") or b"").lower() == b"true",
         )

@@ -2,7 +2,7 @@
 
 from .digest import MD5, Challenge, Credentials, parse_scheme
 from .errors import ParseError, SecurityError
-from .grammar import get_param, quote
+from .grammar import get_param, is_token, quote
 from .kdf import same
 
 __all__ = ["parse_credentials", "serialize_challenge", "verify"]
@@ -28,7 +28,8 @@ def parse_credentials(value: bytes) -> Credentials:
     """Read an Authorization or Proxy-Authorization value.
 
     Raises:
-        ParseError: malformed, another scheme, a required parameter missing, one given twice, or a malformed nc.
+        ParseError: malformed, another scheme, a required parameter missing, one given twice, or a malformed nc,
+            algorithm or qop.
     """
     scheme, params = parse_scheme(value)
     if scheme != b"digest":
@@ -46,11 +47,13 @@ def parse_credentials(value: bytes) -> Credentials:
     qop = (get_param(params, "qop") or b"").lower()
     nc = get_param(params, "nc") or b""
     cnonce = get_param(params, "cnonce") or b""
+    algorithm = get_param(params, "algorithm") or MD5
+    if not is_token(algorithm) or (qop and not is_token(qop)):
+        raise ParseError("credentials")
     if qop and (len(nc) != 8 or nc.strip(_HEX) or not cnonce):
         raise ParseError("nc")
     if len(nonce) > _MAX_NONCE_BYTES or len(cnonce) > _MAX_NONCE_BYTES:
         raise ParseError("nonce")
-    algorithm = get_param(params, "algorithm") or MD5
     return Credentials(
         username, realm, nonce, uri, algorithm, qop, nc, cnonce, get_param(params, "opaque"), response.lower()
     )

@@ -63,6 +63,8 @@ class ChallengeTest(unittest.TestCase):
             b'Digest nonce="x"',
             b'Digest realm="x, nonce="y"',
             b"Digest a b",
+            b'Digest realm="x", nonce="y", algorithm="MD5, x"',
+            b'Digest realm="x", nonce="y", qop="auth, a b"',
         ):
             self.assertRaises(ParseError, Challenge.parse, value)
 
@@ -160,6 +162,8 @@ class CredentialsTest(unittest.TestCase):
             good + b', NONCE="other"',
             good.replace(b'nonce="n"', b'nonce="' + b"n" * 300 + b'"'),
             good.replace(b'realm="', b"realm="),
+            good.replace(b"algorithm=SHA-256", b'algorithm="SHA-256, x=y"'),
+            good.replace(b"qop=auth-int", b'qop="auth-int, x=y"'),
         ):
             self.assertNotEqual(value, good)
             self.assertRaises(ParseError, parse_credentials, value)
