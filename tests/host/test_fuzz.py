@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torture.messages import damaged, octets
 
 from neighbour.aes import new_aes
 from sipwire.agreement import parse_mechanisms
@@ -31,9 +32,6 @@ MESSAGES = [data for data in MESSAGES if b"SIP/2.0" in data]
 LINES = sorted({line for data in MESSAGES for line in data.split(b"\r\n")[1:] if b":" in line})
 VALUES = [line.partition(b":")[2].strip() for line in LINES]
 SDP = sorted({data.partition(b"\r\n\r\n")[2] for data in MESSAGES if b"\r\n\r\nv=0" in data})
-ODD = [b"\0", b"\r\n", b"\r", b"\n", b" ", b"\t", b'"', b"\\", b"<", b">", b";", b",", b"=", b":", b"@", b"%", b"\xff",
-       b"[", b"]", b"(", b"9" * 40, b"-1", b"a" * 300]  # fmt: skip
-
 settings.register_profile(
     "wisp",
     max_examples=int(os.environ.get("WISP_FUZZ", "300")),
@@ -43,26 +41,6 @@ settings.register_profile(
     database=None,
 )
 settings.load_profile("wisp")
-
-
-# Not st.binary(): with -bb, Hypothesis trips over its own comparisons of bytes with numbers.
-def octets(maximum: int) -> st.SearchStrategy[bytes]:
-    return st.lists(st.integers(0, 255), max_size=maximum).map(bytes)
-
-
-@st.composite
-def damaged(draw: st.DrawFn, good: list[bytes]) -> bytes:
-    """Something good with a few places changed, taken out, repeated, or taken from another one."""
-    data = draw(st.sampled_from(good))
-    for _ in range(draw(st.integers(0, 4))):
-        start = draw(st.integers(0, len(data)))
-        end = min(len(data), start + draw(st.integers(0, 20)))
-        other = draw(st.sampled_from(good))
-        at = draw(st.integers(0, len(other)))
-        new = draw(st.one_of(st.sampled_from(ODD), octets(6), st.just(data[start:end] * 2),
-                             st.just(other[at : at + 30])))  # fmt: skip
-        data = data[:start] + new + data[end:]
-    return data
 
 
 def assert_status(error: ParseError) -> None:
