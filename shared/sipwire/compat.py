@@ -21,11 +21,34 @@ except ImportError:
 
 
 try:
-    from functools import lru_cache as cached
+    from functools import lru_cache
+
+    def cached(maxsize: int, longest: int = 0) -> "Callable[[Callable[[bytes], T]], Callable[[bytes], T]]":
+        """Remember what a function made of its arguments.
+
+        Args:
+            maxsize: of so many.
+            longest: of none that is longer, so that nobody fills our memory; 0 for any length.
+        """
+
+        def remembering(function: "Callable[[bytes], T]") -> "Callable[[bytes], T]":
+            known = lru_cache(maxsize)(function)
+            if not longest:
+                return known
+
+            def called(value: bytes) -> "T":
+                return known(value) if len(value) <= longest else function(value)
+
+            called.cache_clear = known.cache_clear  # type: ignore[attr-defined]
+            called.cache_info = known.cache_info  # type: ignore[attr-defined]
+            return called
+
+        return remembering
+
 except ImportError:
 
-    def cached(maxsize: int) -> "Callable[[Callable[[bytes], T]], Callable[[bytes], T]]":  # type: ignore[no-redef]
-        """Remember what a function made of so many arguments, where memory is plenty; elsewhere nothing is."""
+    def cached(maxsize: int, longest: int = 0) -> "Callable[[Callable[[bytes], T]], Callable[[bytes], T]]":
+        """Remember nothing, where memory is scarce."""
 
         def unchanged(function: "Callable[[bytes], T]") -> "Callable[[bytes], T]":
             return function

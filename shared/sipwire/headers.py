@@ -51,7 +51,7 @@ _COMPACT = {
     "n": "identity-info",
 }
 _MAX_KNOWN = 4096  # addresses remembered: a call has three, each in a dozen of messages
-_MAX_KNOWN_BYTES = const(256)  # longer ones are not: strangers fill no memory with them
+_LONGEST_KNOWN = 256  # bytes of one that is
 _MAX_CSEQ = const(0x7FFFFFFF)  # RFC 3261 section 8.1.1.5: "MUST be less than 2**31"; else 400
 
 
@@ -231,29 +231,21 @@ class CSeq:
         return b"%d %s" % (self.number, self.method.encode())
 
 
-@cached(_MAX_KNOWN)
-def _known_address(value: bytes) -> Address:
-    return Address.parse(value)
-
-
+@cached(_MAX_KNOWN, _LONGEST_KNOWN)
 def address_of(value: bytes) -> Address:
     """The address that is written so. Others may have the same one: change nothing of it.
 
     Raises:
         ParseError: see `Address.parse`.
     """
-    return _known_address(value) if len(value) <= _MAX_KNOWN_BYTES else Address.parse(value)
+    return Address.parse(value)
 
 
-@cached(_MAX_KNOWN)
-def _known_cseq(value: bytes) -> CSeq:
-    return CSeq.parse(value)
-
-
+@cached(_MAX_KNOWN, _LONGEST_KNOWN)
 def cseq_of(value: bytes) -> CSeq:
     """The CSeq that is written so; as `address_of`.
 
     Raises:
         ParseError: see `CSeq.parse`.
     """
-    return _known_cseq(value) if len(value) <= _MAX_KNOWN_BYTES else CSeq.parse(value)
+    return CSeq.parse(value)

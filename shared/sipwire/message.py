@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES = 65535  # the largest UDP payload and then some; more on a stream is 513 Message Too Large
 MAX_HEAD_BYTES = 12288  # start line and headers: ten times a large one; more is 513
 MAX_HEADERS = 128  # a message through 40 proxies has fewer; more is 400, before they cost memory
-_MAX_KNOWN = 256  # header names remembered
+_MAX_KNOWN = 256  # header names remembered, of any length: 3 MiB at the worst
 _MAX_FORWARDS = const(255)  # RFC 3261 section 20.22
 _VERSION = b"SIP/2.0"
 _MISSING = "no"
@@ -421,6 +421,9 @@ def parse(data: bytes) -> "Request | Response":
     message.body = data[end + 4 :]
     if end - start > MAX_HEAD_BYTES or len(data) > MAX_MESSAGE_BYTES:
         failure = ParseError("message", 513, _TOO_LARGE)
+        if len(rest) > MAX_HEAD_BYTES:
+            # Only to be answered: that is no reason to read, and to send back, any amount.
+            rest = rest[: max(rest.rfind(b"\r\n", 0, MAX_HEAD_BYTES), 0)]
     try:
         _read_fields(rest, message.fields)
         if failure is None:
@@ -430,7 +433,7 @@ def parse(data: bytes) -> "Request | Response":
                     raise ParseError("content-length", 400, _TOO_LARGE)
                 message.body = message.body[:length]
     except ParseError as error:
-        failure = error
+        failure = failure or error
     if failure is not None:
         if isinstance(message, Request):
             failure.request = message

@@ -22,7 +22,7 @@ _PLAIN = _SCHEME + b"_!~*'()&=$,;?/"  # unreserved / user-unreserved: what needs
 _USER = _PLAIN + b"%:"  # and escaped, and ":" before a password
 _URI = _USER + b"#@[\\]^`{|}"  # nothing but visible ASCII, and no quote or bracket that would end the URI in a header
 _MAX_KNOWN = 4096  # URIs remembered: those of the users of a small domain and of their calls
-_MAX_KNOWN_BYTES = 256  # longer ones are not: strangers fill no memory with them
+_LONGEST_KNOWN = 256  # bytes of one that is
 _HEX = b"0123456789abcdefABCDEF"
 
 
@@ -149,23 +149,20 @@ class Uri:
 
 def _least_escaped(user: bytes) -> bytes:
     """A user with the escapes that it needs and no others, their digits in upper case."""
+    unescape(user)
     parts = user.split(b"%")
     out = [parts[0]]
     for part in parts[1:]:
-        character = unescape(b"%" + part[:2])
+        character = bytes([int(part[:2], 16)])
         out.append((b"%" + part[:2].upper() if character.strip(_PLAIN) else character) + part[2:])
     return b"".join(out)
 
 
-@cached(_MAX_KNOWN)
-def _known_uri(value: bytes) -> Uri:
-    return Uri.parse(value)
-
-
+@cached(_MAX_KNOWN, _LONGEST_KNOWN)
 def uri_of(value: bytes) -> Uri:
     """The URI that is written so. Others may have the same one: change nothing of it.
 
     Raises:
         ParseError: see `Uri.parse`.
     """
-    return _known_uri(value) if len(value) <= _MAX_KNOWN_BYTES else Uri.parse(value)
+    return Uri.parse(value)

@@ -299,6 +299,20 @@ class ParseTest(unittest.TestCase):
                 self.assertEqual(again.to.tag, b"ours")
                 self.assertEqual(len(again.values("via")), 2)
 
+    def test_what_is_far_too_large_is_read_no_further_than_the_limit(self):
+        lines = b"".join([b"X-%d: y\r\n" % i for i in range(100)])
+        long = b"Y: " + b"y" * MAX_HEAD_BYTES + b"\r\n"
+        for data, vias in (
+            (changed(b"X-Unknown:", long + b"v: SIP/2.0/UDP late\r\nX-Unknown:"), 2),
+            (INVITE.replace(b"Via:", lines + long + b"Via:"), None),
+            (INVITE.replace(b"Via:", long + b"Via:"), None),
+        ):
+            response = self.refusal(data)
+            if vias is None:
+                self.assertIsNone(response)
+            else:
+                self.assertEqual((response.status, len(response.values("via"))), (513, vias))
+
     def test_what_is_malformed_is_repeated_as_it_is(self):
         """So that its sender knows the answer again; what is missing is missing there too."""
         for old, new, line in (
