@@ -59,6 +59,22 @@ def ignored(_: object) -> bool:
     return True
 
 
+REMEMBERING = (headers.address_of, headers.cseq_of, uri.uri_of, message._key_of)
+
+
+def spoil(via: headers.Via, name: bytes, value: bytes) -> None:
+    """Write to what other messages have, too."""
+    for address in (headers.address_of(b"<sip:alice@a.example>;tag=f1"), headers.address_of(b"sip:user@example.com")):
+        address.params.append((name, value))
+    via.params.append((name, value))
+
+
+def forget() -> None:
+    """Whatever is remembered was read by what is broken, or is before it is."""
+    for function in REMEMBERING:
+        function.cache_clear()  # type: ignore[attr-defined]
+
+
 def forgetful(receive: Callable[..., list[bytes]]) -> Callable[..., list[bytes]]:
     """A stream parser that looks for the end of a head too far on when more comes."""
 
@@ -84,7 +100,9 @@ def hasty(cut: Callable[..., None]) -> Callable[..., None]:
 BROKEN: list[tuple[str, object, str, object]] = [
     ("message", message, "unfold", lambda value: value),
     ("message", message, "_value", replaced(message._value, bytes.lower)),
-    ("message", headers, "_COMPACT", {key: name for key, name in headers._COMPACT.items() if key != "b"}),
+    ("message", message, "_key_of", lambda before: before.rstrip().decode().lower()),
+    ("message", message.Request, "copy", lambda one: one),
+    ("message", texts, "set_via_param", spoil),
     ("message", stream, "_content_length", replaced(stream._content_length, lambda size: size + 1)),  # type: ignore[operator]
     ("message", message, "split_list", lambda value, mark: value.split(mark)),
     ("message", message.Message, "serialize", replaced(message.Message.serialize, lambda data: data + b"\n")),  # type: ignore[operator]
@@ -119,6 +137,7 @@ def test_what_is_broken_is_seen(
     name: str, where: object, what: str, other: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = examples(name)
+    forget()
     monkeypatch.setattr(where, what, other)
     seen = 0
     for data in found:
@@ -127,6 +146,7 @@ def test_what_is_broken_is_seen(
         except Exception:
             seen += 1
     assert seen > 0
+    forget()
 
 
 def test_what_is_slow_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,9 +55,11 @@ def check_message(data: bytes) -> None:
     _check_typed(message)
     _check_edited(parse(wire))
     if isinstance(message, Request):
+        _check_copy(message)
         _check_request(message)
     else:
         client_key(message)
+    _check_remembered(message)
 
 
 def _check_answer_to_refused(request: Request, error: ParseError) -> None:
@@ -223,6 +225,38 @@ def _check_request(request: Request) -> None:
         return
     bye.insert("Via", b"SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKbye")
     assert parse(bye.serialize()).to.tag == request.from_.tag
+
+
+def _check_copy(request: Request) -> None:
+    """What is done to a copy does not show in the original."""
+    wire = request.serialize()
+    copy = request.copy()
+    assert copy.serialize() == wire
+    copy.set("From", b"<sip:x@y>;tag=z")
+    copy.set("CSeq", b"9 X")
+    copy.insert("Via", b"SIP/2.0/UDP y")
+    copy.uri = b"sip:y"
+    assert (copy.from_.tag, copy.cseq.number, copy.via.host) == (b"z", 9, b"y")
+    assert request.serialize() == wire
+    assert request.from_.serialize() == Address.parse(request.get("from") or b"").serialize()
+    assert request.via.serialize() == parse(wire).via.serialize()
+
+
+def _check_remembered(message: "Request | Response") -> None:
+    """Addresses and URIs that many messages share are still what is written, whatever was done to one of them."""
+    for address, key in ((message.from_, "from"), (message.to, "to")):
+        written = Address.parse(message.get(key) or b"")
+        assert (address.display, address.uri, address.params) == (written.display, written.uri, written.params)
+        assert address.tag == written.tag
+        try:
+            fresh = Uri.parse(written.uri)
+        except ParseError:
+            continue
+        uri = address.parsed_uri()
+        assert uri.serialize() == fresh.serialize()
+        assert (uri.user, uri.host, uri.port, uri.params) == (fresh.user, fresh.host, fresh.port, fresh.params)
+    written_cseq = CSeq.parse(message.get("cseq") or b"")
+    assert (message.cseq.number, message.cseq.method) == (written_cseq.number, written_cseq.method)
 
 
 def check_uri(data: bytes) -> None:
