@@ -16,7 +16,7 @@ __all__ = ["PACKAGES", "main"]
 PACKAGES = {
     "baresip-core": ("baresip", "calls with baresip are skipped"),
     "linphone-cli": ("linphonec", "calls with Linphone are skipped"),
-    "sip-tester": ("sipp", "the neighbour's figures, and their test, are skipped"),
+    "sip-tester": ("sipp", "its scenarios and the neighbour's figures are skipped"),
     "espeak-ng": ("espeak-ng", "the demo plays a chord in place of speech"),
 }
 _POLICY = Path("/usr/sbin/policy-rc.d")
