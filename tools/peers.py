@@ -12,10 +12,12 @@ from pathlib import Path
 
 __all__ = ["PACKAGES", "main"]
 
-#: Package: (a program in it, what happens without it).
+#: Package: (a program in it or a file, what happens without it).
 PACKAGES = {
     "baresip-core": ("baresip", "calls with baresip are skipped"),
     "linphone-cli": ("linphonec", "calls with Linphone are skipped"),
+    "kamailio": ("/usr/*bin/kamailio", "calls with Kamailio, and its figures beside the neighbour's, are skipped"),
+    "kamailio-tls-modules": ("/usr/lib/*/kamailio/modules/tls.so", "calls with Kamailio are skipped"),
     "sip-tester": ("sipp", "its scenarios and the neighbour's figures are skipped"),
     "espeak-ng": ("espeak-ng", "the demo plays a chord in place of speech"),
 }
@@ -23,7 +25,14 @@ _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def _missing() -> list[str]:
-    return [name for name, (program, _) in PACKAGES.items() if shutil.which(program) is None]
+    return [name for name, (sign, _) in PACKAGES.items() if not _is_there(sign)]
+
+
+def _is_there(sign: str) -> bool:
+    """Whether a program, or a file by a pattern of absolute paths, is there."""
+    if sign.startswith("/"):
+        return any(Path("/").glob(sign.lstrip("/")))
+    return shutil.which(sign) is not None
 
 
 def _apt(*arguments: str) -> str:

@@ -1,6 +1,6 @@
 """Labs with phones of other makers in them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -54,16 +54,28 @@ class Town:
         domains: whose neighbours to make and start.
         accounts: of phones; there before the neighbours start, as they look for new ones once a second only.
         md5: whether the neighbours let accounts allow MD5.
+        others: domains that somebody else serves, with their addresses.
     """
 
-    def __init__(self, lab: Lab, domains: Sequence[str], accounts: Sequence[Account], *, md5: bool = True) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        domains: Sequence[str],
+        accounts: Sequence[Account],
+        *,
+        md5: bool = True,
+        others: Mapping[str, str] | None = None,
+    ) -> None:
         self._lab = lab
-        self._addresses = lab.make_domains(*domains)
+        self._addresses = {**lab.make_domains(*domains), **(others or {})}
         self._tone = lab.folder / "tone.wav"
         sound.make_tone(self._tone, TONE_HZ, _TONE_S)
-        if md5:
-            for domain in domains:
+        for domain in domains:
+            if md5:
                 lab.change(domain, "# md5 = false", "md5 = true")
+            with lab.configuration(domain).open("a") as file:
+                for name, address in (others or {}).items():
+                    file.write(f'[[peer]]\ndomain = "{name}"\naddress = "{address}:5061"\n')
         for account in accounts:
             add_account(lab, account)
         self.neighbours = {domain: lab.start_neighbour(domain) for domain in domains}
@@ -77,6 +89,10 @@ class Town:
         # Phones say goodbye, and look up to whom.
         self._lab.stop()
         self._nameserver.__exit__(None, None, None)
+
+    def address(self, domain: str) -> str:
+        """Where a domain is served."""
+        return self._addresses[domain]
 
     def add_terminal(self, domain: str, user: str) -> Wisp:
         """A terminal, registered."""
