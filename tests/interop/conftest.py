@@ -55,6 +55,7 @@ class Town:
         accounts: of phones; there before the neighbours start, as they look for new ones once a second only.
         md5: whether the neighbours let accounts allow MD5.
         others: domains that somebody else serves, with their addresses.
+        transport: how they are reached.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Town:
         *,
         md5: bool = True,
         others: Mapping[str, str] | None = None,
+        transport: str = "tls",
     ) -> None:
         self._lab = lab
         self._addresses = {**lab.make_domains(*domains), **(others or {})}
@@ -75,7 +77,10 @@ class Town:
                 lab.change(domain, "# md5 = false", "md5 = true")
             with lab.configuration(domain).open("a") as file:
                 for name, address in (others or {}).items():
-                    file.write(f'[[peer]]\ndomain = "{name}"\naddress = "{address}:5061"\n')
+                    port = 5061 if transport == "tls" else 5060
+                    file.write(f'[[peer]]\ndomain = "{name}"\naddress = "{address}:{port}"\n')
+                    if transport != "tls":
+                        file.write(f'transport = "{transport}"\n')
         for account in accounts:
             add_account(lab, account)
         self.neighbours = {domain: lab.start_neighbour(domain) for domain in domains}
@@ -101,9 +106,9 @@ class Town:
         terminal.wait_for("registered", _START_S)
         return terminal
 
-    def add_phone(self, kind: Kind, account: Account, transport: str) -> Phone:
-        """A phone, that begins to register."""
-        place = Place(
+    def place(self, account: Account) -> Place:
+        """Where somebody with an account may be."""
+        return Place(
             self._lab.folder / account.domain / account.user,
             self._lab.next_address(),
             self._addresses,
@@ -111,7 +116,10 @@ class Town:
             self._lab.folder / "ca" / "root.pem",
             self._tone,
         )
-        return self._lab.start(kind, place, account, transport)
+
+    def add_phone(self, kind: Kind, account: Account, transport: str) -> Phone:
+        """A phone, that begins to register."""
+        return self._lab.start(kind, self.place(account), account, transport)
 
 
 @pytest.fixture

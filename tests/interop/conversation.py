@@ -13,14 +13,20 @@ WAIT_S = 30.0  # other tests may want the processor
 SPEECH_S = 1.5  # of a tone that has to be heard
 
 
-def call(caller: Phone | Wisp, callee: Phone | Wisp) -> None:
-    """Let one call the other, and that one answer: each says that its media is SRTP."""
+def call(caller: Phone | Wisp, callee: Phone | Wisp, dial: str = "") -> None:
+    """Let one call the other, and that one answer: each says that its media is SRTP.
+
+    Args:
+        caller: who calls.
+        callee: who is called.
+        dial: by which address, where it is not the callee's own.
+    """
     marks = {}
     for one in (caller, callee):
         one.forget_recordings()
         one.read()
         marks[one] = len(one.lines)
-    caller.dial(callee.aor)
+    caller.dial(dial or callee.aor)
     callee.wait_for("incoming", WAIT_S, since=marks[callee])
     callee.answer()
     for one, mark in marks.items():
@@ -68,12 +74,12 @@ def check_sound(phone: Phone, terminal: Wisp) -> None:
         assert tone.level == pytest.approx(TONE_LEVEL, rel=0.1), tone
 
 
-def talk(caller: Phone | Wisp, callee: Phone | Wisp, leaver: Phone | Wisp) -> None:
+def talk(caller: Phone | Wisp, callee: Phone | Wisp, leaver: Phone | Wisp, dial: str = "") -> None:
     """A whole call with speech, which one of the two ends."""
     phone, terminal = (caller, callee) if isinstance(caller, Phone) else (callee, caller)
     assert isinstance(phone, Phone)
     assert isinstance(terminal, Wisp)
-    call(caller, callee)
+    call(caller, callee, dial)
     speak(phone, terminal)
     media = hang_up(leaver, terminal if leaver is phone else phone)
     assert media["received"] > SPEECH_S * 50
