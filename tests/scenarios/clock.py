@@ -109,9 +109,12 @@ def run(work: Callable[[], Coroutine[Any, Any, None]]) -> float:
     def wall() -> float:
         return EPOCH_S + loop.time()
 
-    clock, monotonic = mock.patch.object(time, "time", wall), mock.patch.object(time, "monotonic", loop.time)
+    def monotonic_ns() -> int:
+        return int(loop.time() * 1e9)
+
+    clocks = mock.patch.multiple(time, time=wall, monotonic=loop.time, monotonic_ns=monotonic_ns)
     try:
-        with _not_for_ever(), _no_thread(loop), clock, monotonic:
+        with _not_for_ever(), _no_thread(loop), clocks:
             loop.run_until_complete(work())
         for trouble in troubles:
             raise AssertionError(trouble["message"]) from trouble.get("exception")

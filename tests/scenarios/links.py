@@ -81,6 +81,9 @@ class Datagrams:
     def sendto(self, data: bytes, address: tuple[Any, ...]) -> None:
         self._send(data, (address[0], address[1]))
 
+    def get_extra_info(self, name: str) -> None:
+        """There is no socket behind it."""
+
     def is_closing(self) -> bool:
         return False
 

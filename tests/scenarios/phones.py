@@ -11,7 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from neighbour.config import LimitsConfig
+from neighbour.limits import Limits
 from neighbour.metrics import Metrics
+from neighbour.overload import Overload
+from neighbour.screen import Screen
 from neighbour.transactions import Client, Server, Transactions
 from neighbour.transport.flow import Flow, FlowClosedError
 from sipwire.digest import Challenge, authenticate, choose, ha1
@@ -34,6 +38,9 @@ TLS_PORT = 5061
 PASSWORD = "secret"
 numbers = itertools.count(1)
 _METRICS = Metrics()  # of all phones: nobody looks at them
+# A phone reads and answers whatever comes.
+_LIMITS = LimitsConfig(stranger_rate=10_000, stranger_burst=100_000)
+_SCREEN = Screen(Limits(_LIMITS, _METRICS), Overload(_LIMITS, _METRICS, {}), _METRICS)
 
 
 class _Local:
@@ -258,7 +265,7 @@ class Phone:
         self._repeating: dict[tuple[bytes, int], asyncio.TimerHandle] = {}
         self._sides: dict[bytes, Response] = {}
         self.flow: Flow = DatagramFlow(self)
-        self.layer = Transactions(_METRICS, trace=False)
+        self.layer = Transactions(_METRICS, _SCREEN, _LIMITS.max_transactions, trace=False)
         self.layer.user = self
 
     def __repr__(self) -> str:
@@ -362,6 +369,7 @@ class Phone:
         return self
 
     def handle_request(self, server: Server) -> None:
+        server.admitted = True
         method = server.request.method
         self.note(server.request)
         if self.hook(server):
