@@ -379,6 +379,24 @@ def test_the_socket_to_an_address() -> None:
     assert socket_to("::1", sockets) is None
 
 
+def test_a_datagram_goes_by_the_interface_of_its_zone() -> None:
+    """What the socket is told; on loopback it would come to the same without."""
+    told = []
+
+    class Socket(asyncio.DatagramTransport):
+        def sendto(self, data: bytes, addr: object = None) -> None:
+            told.append((data, addr))
+
+        def is_closing(self) -> bool:
+            return False
+
+    transport = socket_at("::")
+    transport.connection_made(Socket())
+    for peer in (("fe80::7%3", 5060), ("2001:db8::7", 5060)):
+        UdpFlow(transport, peer).send(b"x")
+    assert told == [(b"x", ("fe80::7", 5060, 0, 3)), (b"x", ("2001:db8::7", 5060))]
+
+
 def link_local() -> str:
     """A link-local address of this machine with its interface, "" where it has none."""
     with contextlib.suppress(OSError):

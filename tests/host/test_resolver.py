@@ -30,7 +30,7 @@ ZONE = {
         '10 50 "s" "SIPS+D2T" "" _sips._tcp.elsewhere.example.',
         '1 50 "s" "SIP+D2S" "" _sip._sctp.full.example.',
         '1 50 "u" "SIPS+D2T" "!.*!sip:x@y!" .',
-        '1 50 "s" "SIPS+D2T" "!.*!sip:x@y!" _sips._tcp.closed.example.',
+        '1 50 "s" "SIPS+D2T" "!.*!sip:x@y!" _sips._tcp.srv.example.',
         '1 50 "s" "E2U+sip" "" _sips._tcp.closed.example.',
     ],
     ("_sips._tcp.elsewhere.example", "SRV"): ["20 0 5071 backup.example.", "10 0 5081 main.example."],
