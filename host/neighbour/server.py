@@ -27,7 +27,7 @@ from .screen import Screen
 from .store.accounts import Accounts
 from .store.database import Store, StoreError, migrate
 from .transactions import Transactions
-from .transport.connections import Acceptor, Connections, open_stream
+from .transport.connections import Connections, open_stream
 from .transport.flow import FlowClosedError, Listener, numbered
 from .transport.stun import answer_binding, is_stun
 from .transport.tls import client_context, server_context
@@ -62,7 +62,6 @@ class Neighbour:
         self.connections = Connections(
             _connection_limit(), config.proxy.idle_s, self.metrics, _taken_for(config, ("tcp", "udp"))
         )
-        self._acceptors: list[Acceptor] = []
         # What to do at the end, in reverse order of its beginning.
         self._closing = contextlib.AsyncExitStack()
 
@@ -212,9 +211,7 @@ class Neighbour:
                     self._trunks.add_udp(transport)
                 else:
                     context = server_tls if listener.transport == "tls" else None
-                    acceptor = open_stream(listener, self.connections, context)
-                    self._acceptors.append(acceptor)
-                    self._closing.callback(acceptor.close)
+                    self._closing.callback(open_stream(listener, self.connections, context).close)
             except OSError as error:
                 raise StartError(f"listen: {where}: {error.strerror or error}") from error
             _log.info("listening", on=where)

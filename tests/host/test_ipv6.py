@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from peer import alone
@@ -14,7 +15,9 @@ from sip import SDP, Domain, StreamClient, UdpClient, answer, call, in_dialog, r
 
 from lab.lab import Lab
 from neighbour.config import ListenConfig
+from neighbour.metrics import Metrics
 from neighbour.server import StartError
+from neighbour.transport.connections import Acceptor, Connections, open_stream
 from neighbour.transport.flow import Listener, can_reach, format_address, peer_address, socket_address
 from neighbour.transport.stun import answer_binding
 from neighbour.transport.udp import UdpFlow, UdpTransport, flow_named, open_udp, socket_to
@@ -235,19 +238,23 @@ def test_a_phone_is_still_there_after_a_restart(tmp_path: Path) -> None:
 
 
 @needs_ipv6
-def test_sockets_do_ipv6_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_sockets_do_ipv6_alone(kind: Literal["udp", "tcp"]) -> None:
     """So that :: and 0.0.0.0 can be listened at side by side, and no address has a second form, as ::ffff:192.0.2.1."""
 
     async def work() -> None:
-        async with six(tmp_path) as six_:
-            sockets = [one._transport.get_extra_info("socket") for one in six_.at.neighbour._trunks._udp]
-            sockets += [one._socket for one in six_.at.neighbour._acceptors]
-            alone_ = [
-                sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-                for sock in sockets
-                if sock.family == socket.AF_INET6
-            ]
-            assert alone_ == [1, 1, 1]
+        listener = Listener(ListenConfig(transport=kind, address="::", port=free_port()), "a.example")
+        opened: UdpTransport | Acceptor
+        if kind == "udp":
+            opened = await open_udp(listener, lambda *_: None)
+        else:
+            opened = open_stream(listener, Connections(10, 10, Metrics()), None)
+        with socket.socket(type=socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as other:
+            other.bind(("0.0.0.0", listener.config.port))
+            if kind == "tcp":
+                other.listen()
+        opened.close()
+        await asyncio.sleep(0)
 
     run(work)
 
