@@ -5,6 +5,7 @@ import contextlib
 import socket
 import ssl
 import warnings
+from asyncio import sslproto
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,22 @@ def test_many_messages_in_one_segment_and_one_byte_by_byte(tmp_path: Path, tls: 
                 await asyncio.sleep(0)
             assert (await client.response()).via.branch == b"z9hG4bKslow"
             assert at.value("wisp_malformed_total", transport="TLS" if tls else "TCP") == 0
+
+    run(work, loop)
+
+
+@LOOPS
+def test_messages_larger_than_what_is_read_at_once(tmp_path: Path, loop: str) -> None:
+    """The buffer of a TLS connection is that of one record, and not 256 KiB for each idle one."""
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            assert sslproto.SSLProtocol.max_size == 16384
+            client = await StreamClient.open(at, tls=client_tls(at))
+            for size in (100, 16_384, 50_000):
+                made = request("OPTIONS", "sip:x@a.example", max_forwards=0, body=b"x" * size)
+                assert (await client.ask(made)).status == 483
+            assert at.value("wisp_malformed_total", transport="TLS") == 0
 
     run(work, loop)
 

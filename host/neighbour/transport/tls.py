@@ -1,8 +1,13 @@
 """TLS: what we show and whom we believe."""
 
 import ssl
+from asyncio import sslproto
 
 __all__ = ["client_context", "server_context"]
+
+# The standard library's event loop takes 256 KiB for each connection to read into, of which an idle one needs nothing;
+# no TLS record has more than 16. (uvloop takes as much, but of the system, which gives it page by page as it is used.)
+_READ_BYTES = 16 << 10
 
 
 def _base_context(purpose: ssl.Purpose, certificate: str, key: str, roots: list[str]) -> ssl.SSLContext:
@@ -18,6 +23,7 @@ def _base_context(purpose: ssl.Purpose, certificate: str, key: str, roots: list[
 
 def server_context(certificate: str, key: str, roots: list[str]) -> ssl.SSLContext:
     """TLS for connections we accept: a peer shows a certificate, a phone need not."""
+    sslproto.SSLProtocol.max_size = min(sslproto.SSLProtocol.max_size, _READ_BYTES)
     context = _base_context(ssl.Purpose.CLIENT_AUTH, certificate, key, roots)
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
