@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sip import SDP, StreamClient, UdpClient, answer, in_dialog, request, signed
 
+from lab.processes import Terminal
 from neighbour.aes import new_aes
 from sipwire.agreement import hop_nonce, hop_spi, parse_mechanisms, server_offer
 from sipwire.digest import SHA256, Challenge
@@ -233,6 +234,21 @@ class Rogue:
         ack.add("CSeq", b"%d ACK" % response.cseq.number)
         ack.add("Content-Length", b"0")
         self.send(ack.serialize())
+
+    def talk(self, terminal: Terminal) -> tuple[Request, Response]:
+        """Call the terminal, let it answer; returns the INVITE and its 200."""
+        rings = parse(self.invite())
+        assert isinstance(rings, Request)
+        self.send(rings.serialize())
+        since = len(terminal.lines)
+        terminal.wait_for("incoming", 5, since=since)
+        terminal.send("answer")
+        ok = next(one for one in self.answers(0.5) if isinstance(one, Response) and one.status == 200)
+        ack = in_dialog("ACK", ok, "sip:bob@127.0.0.1", 1, rings)
+        ack.insert("Via", b"SIP/2.0/UDP 127.0.0.1;branch=z9hG4bKackack")
+        self.send(ack.serialize())
+        terminal.wait_for("connected", 5, since=since)
+        return rings, ok
 
     def invite(self, **parts: str) -> bytes:
         """An INVITE to the terminal; for the parts see `text`."""

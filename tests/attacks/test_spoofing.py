@@ -9,7 +9,7 @@ from calls.conftest import connect, hang_up, make_terminal
 from sip import Domain, Hopper, StreamClient, UdpClient, answer, call, domain, in_dialog, phones, request, run, signed
 from test_trunk import users
 
-from attacks.attack import dialog, drain, good_call
+from attacks.attack import Rogue, dialog, drain, good_call
 from attacks.test_smuggling import stream_phone
 from lab.lab import Lab
 from neighbour.transport.tls import client_context
@@ -260,6 +260,53 @@ def test_a_registration_in_the_name_of_a_user_that_is_written_otherwise(tmp_path
             await good_call(carol, dave)
 
     run(work)
+
+
+def test_a_terminal_and_who_knows_all_of_its_call(lab: Lab) -> None:
+    """The attacker has read every message of a call, and sends its BYE, an INVITE in it and answers, without a frame.
+
+    Stopped: what comes without a frame is not read, be it right in every other way; and frames that were overheard are
+    not taken again.
+    """
+    lab.make_domains("a.example")
+    path = make_terminal(lab, "a.example", "alice")
+    rogue = Rogue(path, lab.next_address())
+    alice = lab.start_terminal(path)
+    rogue.join()
+    alice.wait_for("registered", 10)
+    rings, ok = rogue.talk(alice)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((lab.next_address(), 0))
+    for number, method in enumerate(("BYE", "INVITE", "CANCEL", "ACK"), 10):
+        made = in_dialog(method, ok, "sip:bob@192.0.2.66", number, rings)
+        made.insert("Via", f"SIP/2.0/UDP 192.0.2.66;branch=z9hG4bK{method};rport".encode())
+        sock.sendto(made.serialize(), rogue.terminal)
+        rogue.send_plain(made.serialize())  # and from where the neighbour is
+    bye = in_dialog("BYE", ok, "sip:bob@127.0.0.1", 20, rings)
+    bye.insert("Via", b"SIP/2.0/UDP 127.0.0.1;branch=z9hG4bKgoodbye")
+    assert rogue.sender is not None
+    frame = rogue.sender.seal(b"")
+    for changed in (
+        frame[:-1] + bytes([frame[-1] ^ 1]),
+        frame[:5] + b"\0\0\x7f\xff" + frame[9:],
+        b"\xe1" + bye.serialize(),
+    ):
+        sock.sendto(changed, rogue.terminal)
+    sock.settimeout(0.3)
+    try:
+        raise AssertionError(sock.recv(4096))
+    except TimeoutError:
+        pass
+    assert rogue.answers(0.3) == []
+    alice.read()
+    assert not [line for line in alice.lines if line["event"] == "ended"]
+    assert rogue.status_of(bye.serialize()) == [200]
+    alice.wait_for("ended", 5)
+    since = len(alice.lines)
+    assert 180 in rogue.status_of(rogue.invite())
+    alice.wait_for("incoming", 5, since=since)
+    sock.close()
+    rogue.close()
 
 
 def test_a_terminal_in_a_call_hears_its_neighbour_only(lab: Lab) -> None:
