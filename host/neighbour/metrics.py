@@ -89,7 +89,7 @@ class Metrics:
         self.trunk_failures = counter("wisp_trunk_failures", "Trunk connections that failed", "domain")
         self.connections_refused = counter("wisp_connections_refused", "TCP and TLS connections refused", "reason")
         self.overload = Gauge(
-            "wisp_overload", "Overload: of requests of strangers 2x is refused, of others 2x-1", registry=self.registry
+            "wisp_overload", "Overload, from 0 to 1: 3x strangers are refused, 3x-2 others", registry=self.registry
         )
         self.delay = Gauge(
             "wisp_delay_seconds", "What a message waits before it is read, about", registry=self.registry

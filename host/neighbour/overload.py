@@ -11,9 +11,13 @@ While one of them is above its limit the level rises; while all are below half o
 stays. The level says what share of requests is refused. It is a share and not all of them: who refuses everything for
 a while, and nothing for the next, is idle in the one and overloaded in the other (RFC 5390 section 5.3).
 
-    level 0 ............ 1000 ............ 2000
-            requests of             requests of those who have said who they are: in a frame, over a trunk, with
-            nobody yet              credentials; refused, they would begin with the work that is already done
+    level 0 ........................ 1000 ........................ 2000 ........................ 3000
+            503 to strangers who          what strangers send is        503 to everybody else: in frames,
+            begin with something          not even read                 over trunks, from where users are
+
+A stranger is who comes from an address where nobody has lately shown who they are. One who answers a challenge is none
+any more: refused then, they would begin again with the work that is done. To answer 503 costs half of what a challenge
+costs, and not to read nothing ("Servers MAY ... drop the request instead", RFC 3261 section 21.5.4).
 
 Only what begins something is refused. What belongs to a transaction or to a dialog passes, BYE above all: it ends work.
 """
@@ -38,9 +42,10 @@ __all__ = ["Overload"]
 
 _log = structlog.get_logger("overload")
 _LOOK_MS = 100
-_HALF = 1000  # of the level: requests of nobody yet, then those of who is known
-_RISE = 100  # a look: from nothing to everything in 2 s, some repetitions of a request
-_FALL = 20  # a look: what was too much a moment ago is tried again slowly
+_BAND = 1000  # of the level
+_BANDS = 3
+_RISE = 100  # a look: a band in a second
+_FALL = 50  # a look: what was too much a moment ago is tried again more slowly
 _SMOOTH = 4  # a look counts a quarter: a single pause of less than a second is not overload
 _MAX_LATE_MS = 2000  # a computer that slept for a night was not overloaded all the night
 _RETRY_S = (5, 15)  # Retry-After, at random in between: those who were refused together shall not return together
@@ -61,7 +66,7 @@ class Overload:
         counts: the numbers of ``transactions``, ``requests`` and ``writes``, each as a function.
 
     Attributes:
-        level: 0 to 2000, see the module.
+        level: 0 to 3000, see the module.
     """
 
     def __init__(self, config: "LimitsConfig", metrics: "Metrics", counts: "dict[str, Callable[[], int]]") -> None:
@@ -78,7 +83,7 @@ class Overload:
         self._causes: set[str] = set()
         self.level = 0
         self._metrics = metrics
-        metrics.overload.set_function(lambda: self.level / (2 * _HALF))
+        metrics.overload.set_function(lambda: self.level / (_BANDS * _BAND))
         metrics.delay.set_function(lambda: self._delay_ms / 1000)
         metrics.datagrams_lost.set_function(lambda: sum(queue.lost for queue in self._queues))
 
@@ -119,19 +124,26 @@ class Overload:
     def _rise(self, causes: set[str]) -> None:
         if not self.level:
             _log.warning("overloaded", causes=sorted(causes), delay_ms=self._delay_ms)
-        self.level = min(2 * _HALF, self.level + _RISE)
+        self.level = min(_BANDS * _BAND, self.level + _RISE)
         for cause in causes - self._causes:
             self._metrics.overloads.labels(cause).inc()
         self._causes |= causes
 
-    def refuses(self, *, known: bool) -> bool:
+    def refuses(self, *, stranger: bool) -> bool:
         """Whether a request that begins something is to be refused.
 
         Args:
-            known: whether its sender has said who they are.
+            stranger: whether nobody knows who sent it.
         """
-        share = self.level - _HALF if known else self.level
-        return share > 0 and random.randrange(_HALF) < share
+        return self._is_in(0 if stranger else 2)
+
+    def skips(self) -> bool:
+        """Whether what a stranger sends is not to be read."""
+        return self._is_in(1)
+
+    def _is_in(self, band: int) -> bool:
+        share = self.level - band * _BAND
+        return share > 0 and random.randrange(_BAND) < share
 
     @staticmethod
     def retry_after(*, peer: bool) -> bytes:

@@ -42,7 +42,12 @@ class Screen:
 
     def reads(self, flow: "Flow") -> bool:
         """Whether a message that came on a flow is read."""
-        return _is_proven(flow) or self._limits.reads(flow.peer[0])
+        if _is_proven(flow):
+            return True
+        if self._overload.level and self._overload.skips() and not self._limits.known(flow.peer[0]):
+            self._metrics.overload_refused.inc()
+            return False
+        return self._limits.reads(flow.peer[0])
 
     def may_answer(self, flow: "Flow") -> bool:
         """Charge whoever sent something on a flow without showing who they are; says whether it may be answered."""
@@ -78,8 +83,8 @@ class Screen:
             if in_dialog is None:
                 in_dialog = bool(request.to.tag)
             credentials = any(key in ("authorization", "proxy-authorization") for key, _ in request.fields)
-            known = credentials or flow.protection == "frame" or bool(flow.identities)
-            if in_dialog or not self._overload.refuses(known=known):
+            known = credentials or _is_proven(flow) or bool(self._limits.known(flow.peer[0]))
+            if in_dialog or not self._overload.refuses(stranger=not known):
                 return None
         self._metrics.overload_refused.inc()
         retry_after = self._overload.retry_after(peer=bool(flow.identities))
