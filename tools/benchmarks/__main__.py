@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import codec, contacts, neighbour, terminal
+from benchmarks import codec, contacts, proxy, terminal
 from benchmarks.report import machine, versions
 from debian import UnavailableError
 from lab.processes import LabError
@@ -20,14 +20,14 @@ _BENCHMARKS: dict[str, tuple[Callable[[Console], None], Callable[[Console], None
         lambda console: contacts.run(console, [1_000, 10_000, 100_000]),
         lambda console: contacts.run(console, [1_000, 10_000]),
     ),
-    "neighbour": (
-        lambda console: neighbour.run(console, calls=3000, rate=100, repeats=3),
-        lambda console: neighbour.run(console, calls=500, rate=100, repeats=1),
+    "proxy": (
+        lambda console: proxy.run(console, run_s=10, repeats=3, steps=4),
+        lambda console: proxy.run(console, run_s=2, repeats=1, steps=0),
     ),
 }
 _WIDTH = 100
 # What takes part beside Python and its libraries.
-_PARTS = {"memory": {"micropython"}, "srtp": {"micropython"}, "neighbour": {"sipp"}}
+_PARTS = {"memory": {"micropython"}, "srtp": {"micropython"}, "proxy": {"sipp"}}
 
 
 def main() -> int:

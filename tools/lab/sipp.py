@@ -16,6 +16,7 @@ __all__ = ["SIP_PORT", "Sipp", "is_bound"]
 SIP_PORT = 5060
 _POLL_S = 0.02
 _TOLD_CHARACTERS = 4000  # of what went wrong
+_BUFFER_BYTES = 1 << 20  # of its sockets, as far as the system allows; its own 64 KiB overflow where it has to wait
 
 
 def is_bound(address: str, port: int = SIP_PORT) -> bool:
@@ -45,6 +46,7 @@ class Sipp(Process):
         self.errors.unlink(missing_ok=True)
         command = [shutil.which("sipp") or "sipp", *arguments, "-sf", str(scenario), "-i", address]
         command += ["-p", str(SIP_PORT), "-bind_local", "-mi", address, "-ci", address, "-nostdin", "-skip_rlimit"]
+        command += ["-buff_size", str(_BUFFER_BYTES)]
         command += ["-trace_err", "-error_file", str(self.errors)]
         super().__init__(f"sipp {output.stem}", command, output, output.parent)
         self._started = time.monotonic()
