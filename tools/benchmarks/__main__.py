@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import codec, contacts, proxy, terminal
+from benchmarks import codec, connections, contacts, proxy, terminal
 from benchmarks.report import machine, versions
 from debian import UnavailableError
 from lab.processes import LabError
@@ -19,6 +19,10 @@ _BENCHMARKS: dict[str, tuple[Callable[[Console], None], Callable[[Console], None
     "contacts": (
         lambda console: contacts.run(console, [1_000, 10_000, 100_000]),
         lambda console: contacts.run(console, [1_000, 10_000]),
+    ),
+    "connections": (
+        lambda console: connections.run(console, [1_000, 10_000]),
+        lambda console: connections.run(console, [500, 1_000]),
     ),
     "proxy": (
         lambda console: proxy.run(console, run_s=10, repeats=3, steps=4),

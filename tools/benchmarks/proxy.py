@@ -20,7 +20,7 @@ from lab.lab import Lab
 from lab.processes import LabError
 from lab.sipp import SIP_PORT, Sipp
 
-__all__ = ["run"]
+__all__ = ["highest_rate", "run"]
 
 _XML = Path(__file__).parent / "sipp"
 _USERS = 500
@@ -142,30 +142,48 @@ class _Bench:
         return measured.used_s / count * 1000, count / measured.elapsed_s
 
     def highest(self, proxy: Proxy, scenario: str, steps: int) -> tuple[int, _Measured | None]:
-        """The highest rate at which no call is lost, and what that costs.
+        """The highest rate at which no call is lost, and what that costs; see `highest_rate` for the steps."""
+        costs: dict[int, _Measured] = {}
 
-        Args:
-            proxy: whose.
-            scenario: of the caller.
-            steps: how often to halve what is left between the highest that went well and the lowest that did not.
-        """
-        best, at_best, rate, worst = 0, None, _RATES[0], 0
-        while True:
+        def holds(rate: int) -> bool:
             try:
                 cost = self.calls(proxy, scenario, rate)
-                if cost.elapsed_s > self._run_s * _SLACK + _LATE_S:
-                    raise _LostError("sipp has not held its rate")  # it waits where answers do
             except _LostError:
-                worst = rate
+                cost = None
+            # Where answers wait, sipp does.
+            if cost is None or cost.elapsed_s > self._run_s * _SLACK + _LATE_S:
                 _settle(proxy)
-            else:
-                best, at_best = rate, cost
-            if not worst and rate < _MOST_PER_S:
-                rate *= 2
-            elif not worst or steps == 0 or not best:
-                return best, at_best
-            else:
-                rate, steps = (best + worst) // 2, steps - 1
+                return False
+            costs[rate] = cost
+            return True
+
+        rate = highest_rate(holds, _RATES[0], _MOST_PER_S, steps)
+        return rate, costs.get(rate)
+
+
+def highest_rate(holds: Callable[[int], bool], start: int, most: int, steps: int) -> int:
+    """The highest rate that holds: doubled until one does not, and then what is between is halved; 0 for none.
+
+    Args:
+        holds: whether a rate does.
+        start: the first to try.
+        most: where to stop doubling.
+        steps: how often to halve.
+    """
+    best, rate = 0, start
+    while holds(rate):
+        best = rate
+        if rate >= most:
+            return best
+        rate *= 2
+    worst = rate
+    for _ in range(steps):
+        rate = (best + worst) // 2
+        if holds(rate):
+            best = rate
+        else:
+            worst = rate
+    return best
 
 
 def _settle(proxy: Proxy) -> None:
@@ -263,7 +281,7 @@ def run(console: Console, run_s: float, repeats: int, steps: int) -> None:
         console: where to.
         run_s: how long a load lasts.
         repeats: how often each is repeated.
-        steps: see `_Bench.highest`.
+        steps: see `highest_rate`; without any, that is not looked for.
     """
     if shutil.which("sipp") is None:
         console.print("  the proxy's figures need sipp (Debian: sip-tester)", style="yellow", markup=False)
@@ -273,4 +291,5 @@ def run(console: Console, run_s: float, repeats: int, steps: int) -> None:
         for one in bench.proxies:
             bench.per_call(one, _PLAIN, 50)  # what is done once is done
         _show_costs(console, bench, repeats)
-        _show_highest(console, bench, steps)
+        if steps:
+            _show_highest(console, bench, steps)
