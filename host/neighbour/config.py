@@ -183,7 +183,7 @@ class ProxyConfig(_Table):
     """How requests are forwarded."""
 
     mode: Literal["proxy", "redirect"] = "proxy"
-    timer_c_s: int = Field(default=180, ge=1, le=3600)
+    timer_c_s: int = Field(default=200, ge=1, le=3600)
     ring_s: float = Field(default=20.0, ge=1, le=3600)
     next_server_s: float = Field(default=5.0, gt=0, le=32)
     trunk_timeout_s: float = Field(default=5.0, gt=0, le=30)

@@ -508,11 +508,17 @@ class Fork:
             return
         best = best_response(verdicts)
         if best is None:
-            self.server.abandon()
-            self._finish(0)
+            # Not earlier: what the caller repeats until then would be a new request to us.
+            left = self._began_at + _LIFE_S - self._loop.time()
+            self._stop_ringing()
+            self._ring_timer = self._loop.call_later(max(left, 0.0), self._say_nothing)
         else:
             self.server.respond(best)
             self._finish(best.status)
+
+    def _say_nothing(self) -> None:
+        self.server.abandon()
+        self._finish(0)
 
     @property
     def _is_late(self) -> bool:

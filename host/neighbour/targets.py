@@ -171,7 +171,7 @@ class Targets:
             raise RefusedError(416, "Unsupported URI Scheme")
         if not sender.is_local:
             raise RefusedError(404, "Not Found", ("Warning", self._warn("not a user of this domain")))
-        if sender.kind == DIALOG and not _is_within(uri, request.to):
+        if sender.kind == DIALOG and not _is_within(uri, request.to) and not self._is_behind(uri, request.to):
             # A cookie proves a dialog, not the right to send anything anywhere but to its other side.
             raise RefusedError(481, "Call/Transaction Does Not Exist")
         if route and uri.param("lr") is None:
@@ -181,6 +181,14 @@ class Targets:
             remove_first(request, "route")
             request.uri = first.uri
         return uri
+
+    def _is_behind(self, uri: Uri, address: Address) -> bool:
+        """Whether a host is the edge proxy that a user of ours has registered through."""
+        user = self._our_user(address)
+        if user is None:
+            return False
+        paths = [binding.path for binding in self._location.of(user) if binding.path]
+        return any(address_of(path[0]).parsed_uri().host.lower() == uri.host.lower() for path in paths)
 
     def _our_user(self, address: Address) -> str | None:
         """The user of our domain that an address is of."""

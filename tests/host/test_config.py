@@ -89,7 +89,7 @@ def test_comments_show_the_defaults() -> None:
         ('address = "127.0.0.2:5061"', 'address = "b"', 'address = "b"', "peer[0].address: host:port is wanted"),
         ('domain = "b.example"', 'domain = "a.example"', "# Configuration", "peer: a.example is this domain itself"),
         ("# md5 = false", 'md5 = "no"', "md5 =", "auth.md5: should be a valid boolean"),
-        ("# timer_c_s = 180", "timer_d_s = 180", "timer_d_s", "proxy.timer_d_s: is not known"),
+        ("# timer_c_s = 200", "timer_d_s = 180", "timer_d_s", "proxy.timer_d_s: is not known"),
         (
             "[registrar]",
             "[registrar]\nmax_expires_s = 50",
