@@ -163,6 +163,11 @@ class Call:
                 raise TimeoutError
             await self._next()
 
+    async def heard(self) -> None:
+        """Wait for anything."""
+        while not self.responses:
+            await self._next()
+
     async def until(self, status: int) -> Response:
         """The first response of a status."""
         while True:
@@ -196,7 +201,9 @@ class Call:
     def within(self, method: str, response: Response, cseq: int, *headers: tuple[str, bytes]) -> Request:
         """A request in the dialog that a response makes."""
         made = Request(method, response.addresses("contact")[0].uri)
-        for value in reversed(response.values("record-route")):
+        # The route set is made with the dialog, and stays (section 12.2.1.1).
+        known = self.request.values("route") if self.request.to.tag else reversed(response.values("record-route"))
+        for value in known:
             made.add("Route", value)
         made.add("Max-Forwards", b"70")
         made.add("From", response.get("from") or b"")
@@ -345,7 +352,10 @@ class Phone:
     async def register(self, params: str = "", *, expires: int = 3600) -> Response:
         """Register; ``params`` go behind the Contact, as ``;q=0.5``."""
         self.cseq += 1
-        made = self.new("REGISTER", f"sip:{self.user}@{DOMAIN}", ("Expires", b"%d" % expires), uri=f"sip:{DOMAIN}")
+        scheme = self.contact.partition(b":")[
+            0
+        ].decode()  # a SIPS contact wants a SIPS registrar (RFC 5630 section 5.2)
+        made = self.new("REGISTER", f"sip:{self.user}@{DOMAIN}", ("Expires", b"%d" % expires), uri=f"{scheme}:{DOMAIN}")
         made.add("Supported", b"outbound")
         made.set("From", f"<sip:{self.user}@{DOMAIN}>;tag=r".encode())
         made.set("Contact", b"<%s>%s" % (self.contact, params.encode()))
@@ -441,8 +451,8 @@ class Phone:
         return next(one for one in reversed(self.requests) if one.method == method)
 
     def within(self, method: str, of: str = "INVITE", *headers: tuple[str, bytes]) -> Request:
-        """A request to whom the last request of a method came from, in its dialog."""
-        came = self.last(of)
+        """A request to whom the last request that began a dialog came from, in that dialog."""
+        came = next(one for one in reversed(self.requests) if one.method == of and not one.to.tag)
         own = self._sides[came.call_id]
         self.cseq += 1
         made = Request(method, came.addresses("contact")[0].uri)
@@ -463,6 +473,13 @@ class Phone:
         return self.ask(self.within("BYE"))
 
     # Over a connection.
+
+    async def connect_for_sips(self) -> None:
+        """Open a TLS connection, register by it with a SIPS contact, and call SIPS URIs."""
+        await self.connect(tls=True)
+        self.contact = self.contact.replace(b"sip:", b"sips:").replace(b";transport=tls", b"")
+        self.scheme = "sips"
+        assert (await self.register()).status == 200
 
     async def connect(self, *, tls: bool = False, shown: bytes | None = None) -> StreamFlow:
         """Open a connection to the neighbour, which everything goes by from then on."""

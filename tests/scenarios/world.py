@@ -18,14 +18,16 @@ anything but what the scenario said.
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import itertools
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Executable, Row, StaticPool, create_engine
+from sqlalchemy import Connection, Executable, Row, StaticPool, create_engine
 from structlog.testing import capture_logs
 
 from neighbour.config import Config
@@ -33,9 +35,10 @@ from neighbour.server import Neighbour
 from neighbour.store.accounts import add_account, remove_account
 from neighbour.store.database import Statement, Store, StoreError
 from neighbour.store.schema import counters, metadata
+from neighbour.transport import stream
 from neighbour.transport.flow import Listener
-from neighbour.transport.stream import Connection
 from neighbour.transport.udp import UdpTransport
+from sipwire.errors import ParseError
 from sipwire.hop import FRAME_MARK
 from sipwire.message import Request, parse
 
@@ -52,20 +55,36 @@ INSTANCE = "urn:uuid:00000000-0000-1000-8000-000a95a0e128"
 _QUIET_S = 900.0  # after the last thing a scenario does; Timer C and all others are over by then
 
 
+@functools.cache
+def _database() -> tuple[Connection, sqlite3.Connection]:
+    """A database in memory, and what it is like when it is new: SQLAlchemy compiles each statement once for all worlds."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    metadata.create_all(engine)
+    connection = engine.connect()
+    connection.execute(counters.insert(), {"name": "accounts", "value": 0})
+    connection.commit()
+    new = sqlite3.connect(":memory:")
+    _driver(connection).backup(new)
+    return connection, new
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    found = connection.connection.driver_connection
+    assert isinstance(found, sqlite3.Connection)
+    return found
+
+
 class _Store(Store):
     """The store without its writer task and threads: each write is committed at once, in memory."""
 
     def __init__(self) -> None:
         self.url = "sqlite+aiosqlite://"
         self.fails = False
-        self._database = create_engine("sqlite://", poolclass=StaticPool)
-        metadata.create_all(self._database)
-        with self._database.begin() as connection:
-            connection.execute(counters.insert(), {"name": "accounts", "value": 0})
+        self._connection, new = _database()
+        new.backup(_driver(self._connection))
 
     async def read(self, statement: Executable) -> list[Row[Any]]:
-        with self._database.connect() as connection:
-            return list(connection.execute(statement).fetchall())
+        return list(self._connection.execute(statement).fetchall())
 
     async def write(self, *statements: Statement) -> None:
         await asyncio.sleep(0)
@@ -74,12 +93,12 @@ class _Store(Store):
         self.write_soon(*statements)
 
     def write_soon(self, *statements: Statement) -> None:
-        with self._database.begin() as connection:
-            for statement, parameters in statements:
-                connection.execute(statement, parameters)
+        for statement, parameters in statements:
+            self._connection.execute(statement, parameters)
+        self._connection.commit()
 
     async def close(self) -> None:
-        self._database.dispose()
+        pass
 
 
 class World:
@@ -132,10 +151,10 @@ class World:
         shown = certificate(DOMAIN) if listener.transport == "tls" else None
         address = (listener.config.address, listener.config.port)
 
-        def accept(source: tuple[str, int]) -> Connection:
+        def accept(source: tuple[str, int]) -> stream.Connection:
             connections = self.neighbour.connections
             assert connections.admit(source[0])
-            return Connection(listener, connections)
+            return stream.Connection(listener, connections)
 
         self.network.listen(address, "neighbour", accept, shown)
 
@@ -214,8 +233,13 @@ class World:
             return
         line = "frame"
         if data[0] != FRAME_MARK:
-            message = parse(data)  # whatever the neighbour sends has to be SIP
-            line = message.method if isinstance(message, Request) else f"{message.status} {message.cseq.method}"
+            try:
+                message = parse(data)
+            except ParseError:
+                assert source != "neighbour", data  # whatever that sends has to be SIP
+                line = "malformed"
+            else:
+                line = message.method if isinstance(message, Request) else f"{message.status} {message.cseq.method}"
         self.trace.append((self.loop.time(), source, to, line))
 
     def times(self, source: str, to: str, line: str) -> list[float]:
