@@ -329,7 +329,7 @@ class Proxy:
             return targets.of_bindings(request, bindings)
         peer = peer_named(token, request.uri)
         if peer is not None:
-            return [[[Way(request, uri=peer)]]]
+            return [[[Way(request, uri=peer, is_phone=False)]]]
         flow = targets.in_dialog(request, token)
         if flow is not None:
             return [[[Way(request, flow)]]]

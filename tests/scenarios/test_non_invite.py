@@ -148,7 +148,7 @@ async def test_the_senders_connection_ends(here: World) -> None:
     assert here.count("neighbour", "carol", "200 MESSAGE") == 0
 
 
-@scenario()
+@scenario(limits={"user_burst": 1000, "stranger_burst": 1000})
 async def test_many_messages_at_once(here: World) -> None:
     carol, dave = await here.phones("carol", "dave")
     dave.gets(" ".join(["MESSAGE"] * 200))

@@ -50,7 +50,7 @@ async def test_a_call_to_ones_other_phone(here: World) -> None:
     assert (await one.call("dave").final()).status == 200
 
 
-@scenario()
+@scenario(limits={"user_burst": 1000, "stranger_burst": 1000})
 async def test_two_hundred_calls_at_once(here: World) -> None:
     carol, dave = await here.phones("carol", "dave")
     dave.gets(None).answers(180, (1.0, 200))
