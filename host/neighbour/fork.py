@@ -8,11 +8,6 @@
 A group is what rings together; groups follow each other by q. A branch is one target; it may have several ways, tried
 in turn: the flows of one phone (RFC 5626), or the servers of one domain (RFC 3263).
 
-    pending --passed--> its time is over: cancelled where that may be, and the next group does not wait for it
-       |        |
-       +--------+--ended--> with a verdict, or with nothing to say
-       `--silent--> another way is tried beside it; it is pending again as soon as something comes of it
-
 Provisional responses to an INVITE and every 2xx go back at once. A 2xx or 6xx cancels the branches still open and ends
 the search; when all have ended without one, the best of their answers goes back. A request that is no INVITE is over
 after 64*T1 whatever we do: so its groups follow each other quickly, none begins too late, and one that nobody answers
@@ -20,7 +15,7 @@ is not answered (RFC 4320).
 """
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -31,6 +26,7 @@ from sipwire.message import Request, Response
 from sipwire.transaction import T1_MS, TIMEOUT, cancel_for
 
 from .best import best_response
+from .branch import MAX_BREADTH, Branch
 from .resolver import ResolveError
 from .transactions import new_branch, new_token
 from .transport.flow import Flow
@@ -50,7 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["MAX_BREADTH", "NEVER_FORWARDED", "Fork", "Surroundings"]
 
 _log = structlog.get_logger("fork")
-MAX_BREADTH = 60  # RFC 5393 section 5.3.3: branches of a request that pend at a time, here and behind us; more is 440
 _LIFE_S = 64 * T1_MS / 1000  # of a transaction that nobody answers
 _ELSEWHERE = b'SIP;cause=200;text="Call completed elsewhere"'  # RFC 3326: a call that others took was not missed
 _MAX_DATAGRAM_BYTES = 1300  # section 18.1.1: a larger request goes by a stream, where the other end takes one
@@ -98,42 +93,6 @@ class Surroundings:
     strip_challenges: "Callable[[Response], None]"
 
 
-@dataclass(eq=False, slots=True)
-class _Branch:
-    """One target, and what has become of it.
-
-    Attributes:
-        ways: still to be tried.
-        breadth: its share of Max-Breadth.
-        way: the one that is tried.
-        client: its transaction.
-        ringing: whether a provisional response has come, so that it may be cancelled.
-        cancel_sent: whether it has been.
-        passed: whether its time is over. What it answers counts all the same.
-        ended: whether nobody waits for it any more. It may still be under way then, and what comes of it counts.
-        before: whose silence it was made for, see `Fork._silent`.
-        final: its own final response, None before.
-        verdict: what counts when the best response is chosen, None where nothing does.
-        local: whether that answer is ours.
-        heard_at: loop time of its last news, for Timer C.
-    """
-
-    ways: list[Way]
-    breadth: int = MAX_BREADTH
-    way: Way | None = None
-    client: "Client | None" = None
-    ringing: bool = False
-    cancel_sent: bool = False
-    passed: bool = False
-    ended: bool = False
-    before: "_Branch | None" = None
-    final: Response | None = None
-    verdict: Response | None = None
-    local: bool = False
-    heard_at: float = 0.0
-    timers: "list[asyncio.TimerHandle]" = field(default_factory=list)
-
-
 class Fork:
     """The response context of a request.
 
@@ -172,7 +131,7 @@ class Fork:
         self.tried: set[str] = set()
         self._around = surroundings
         self._done = done
-        self._branches: list[_Branch] = []
+        self._branches: list[Branch] = []
         self._groups: Groups = []
         self._breadth = MAX_BREADTH
         self._loop_hash = b""
@@ -198,9 +157,9 @@ class Fork:
     def _next_group(self) -> None:
         self._stop_ringing()
         group = self._groups.pop(0)
-        left = self._breadth - sum(one.breadth for one in self._branches if not (one.ended or one.passed))
+        left = self._breadth - sum(one.breadth for one in self._branches if one.is_pending)
         if left < 1:
-            branch = _Branch([], 0)
+            branch = Branch([], 0)
             self._branches.append(branch)
             self._give_up(branch, 440, "Max-Breadth Exceeded")
             return
@@ -208,7 +167,7 @@ class Fork:
             # Who may not ring beside the others rings after them (RFC 5393 section 5.5).
             self._groups.insert(0, group[left:])
             group = group[:left]
-        started = [_Branch(ways, left // len(group)) for ways in group]
+        started = [Branch(ways, left // len(group)) for ways in group]
         self._branches += started  # all of them, before the first can fail
         if self._groups:
             config = self._around.config
@@ -221,7 +180,7 @@ class Fork:
     def _loop(self) -> asyncio.AbstractEventLoop:
         return self._around.transactions.loop
 
-    def _next_way(self, branch: _Branch) -> None:
+    def _next_way(self, branch: Branch) -> None:
         """Try the next way of a branch that has one."""
         way = branch.way = branch.ways.pop(0)
         if way.flow is not None:
@@ -229,7 +188,7 @@ class Fork:
         else:
             self._around.spawn(self._reach(branch, way))
 
-    async def _reach(self, branch: _Branch, way: Way) -> None:
+    async def _reach(self, branch: Branch, way: Way) -> None:
         """Find a server, connect to it, and send. Nobody sees what goes wrong here: it has to end the branch."""
         try:
             flow = await self._find(branch, way)
@@ -241,7 +200,7 @@ class Fork:
             _log.exception("request not forwarded", method=way.request.method)
             self._give_up(branch, 500, "Server Internal Error")
 
-    async def _find(self, branch: _Branch, way: Way) -> Flow | None:
+    async def _find(self, branch: Branch, way: Way) -> Flow | None:
         """The flow to a server, None where there is none and the branch has been told."""
         around = self._around
         try:
@@ -262,7 +221,7 @@ class Fork:
             branch.ways.insert(0, Way(way.request, target=way.target, again=True, is_phone=way.is_phone))
         return flow
 
-    def _send(self, branch: _Branch, way: Way, flow: Flow) -> None:
+    def _send(self, branch: Branch, way: Way, flow: Flow) -> None:
         around = self._around
         request = way.request.copy()
         to_tag = request.to.tag
@@ -276,16 +235,19 @@ class Fork:
         else:
             self._start(branch, request, flow)
 
-    async def _send_large(self, branch: _Branch, request: Request, flow: UdpFlow) -> None:
+    async def _send_large(self, branch: Branch, request: Request, flow: UdpFlow) -> None:
         """By TCP; where that can't be had, by UDP all the same (section 18.1.1)."""
+        stream: Flow = flow
         try:
-            stream: Flow = await self._around.trunks.stream_to(flow)
+            stream = await self._around.trunks.stream_to(flow)
         except TrunkError:
-            stream = flow
+            pass
+        except Exception:
+            _log.exception("no stream", flow=flow.key)
         if not branch.ended:
             self._start(branch, request, stream)
 
-    def _start(self, branch: _Branch, request: Request, flow: Flow) -> None:
+    def _start(self, branch: Branch, request: Request, flow: Flow) -> None:
         def event(client: "Client", response: "Response | str") -> None:
             self._event(branch, client, response)
 
@@ -298,11 +260,11 @@ class Fork:
             # Timer B and F are for who has nobody else to ask.
             branch.timers.append(self._loop.call_later(around.config.next_server_s, self._silent, branch))
 
-    def _silent(self, branch: _Branch) -> None:
+    def _silent(self, branch: Branch) -> None:
         """Nobody has answered at one of several servers: another is asked as well."""
         if branch.ended or branch.ringing or not branch.ways or self._is_late:
             return
-        other = _Branch([way for way in branch.ways if not way.again], branch.breadth, before=branch)
+        other = Branch([way for way in branch.ways if not way.again], branch.breadth, before=branch)
         self._branches.append(other)
         branch.ways = []
         branch.ended = True
@@ -312,7 +274,7 @@ class Fork:
 
     # What comes of it.
 
-    def _event(self, branch: _Branch, client: "Client", event: "Response | str") -> None:
+    def _event(self, branch: Branch, client: "Client", event: "Response | str") -> None:
         if client is not branch.client:
             return  # of the way before this one, which is over
         target = None if branch.way is None else branch.way.target
@@ -338,7 +300,7 @@ class Fork:
             self._around.resolver.failed(target)
         branch.client = None
         if branch.ended:
-            _stop(branch)
+            branch.stop()
         elif event == TIMEOUT:
             self._timed_out(branch)
         else:
@@ -346,7 +308,7 @@ class Fork:
                 branch.ways = []  # it has reached somebody
             self._fail(branch, client.failure or "transport failed")
 
-    def _timed_out(self, branch: _Branch) -> None:
+    def _timed_out(self, branch: Branch) -> None:
         branch.ways = [way for way in branch.ways if not way.again]
         if not self.is_invite:
             # RFC 4320 section 4.2: "MUST NOT send a response with Status-Code of 408 to a non-INVITE request." Nor is
@@ -357,7 +319,7 @@ class Fork:
         else:
             self._no_answer(branch)
 
-    def _fail(self, branch: _Branch, reason: str) -> None:
+    def _fail(self, branch: Branch, reason: str) -> None:
         """A way could not be taken, or its transport failed."""
         if branch.ways:
             self._renew(branch)
@@ -367,14 +329,14 @@ class Fork:
         status, phrase = (480, "Temporarily Unavailable") if is_phone else (503, "Service Unavailable")
         self._give_up(branch, status, phrase, ("Warning", self._around.warn(reason)))
 
-    def _renew(self, branch: _Branch) -> None:
+    def _renew(self, branch: Branch) -> None:
         """The next way, with nothing known of it yet."""
-        _stop(branch)
+        branch.stop()
         branch.ringing = branch.cancel_sent = False
         branch.client = branch.final = None
         self._next_way(branch)
 
-    def _provisional(self, branch: _Branch, response: Response) -> None:
+    def _provisional(self, branch: Branch, response: Response) -> None:
         branch.ringing = True
         if response.status > 100:
             # Section 16.7 step 2: "status codes 101 to 199 inclusive (i.e., anything but 100)" begin Timer C anew.
@@ -387,13 +349,13 @@ class Fork:
             # RFC 4320 section 4.1 has no other than 100 for the rest, and that is for one hop.
             self.server.respond(response)
 
-    def _final(self, branch: _Branch, response: Response) -> None:
+    def _final(self, branch: Branch, response: Response) -> None:
         branch.final = response
         if response.status < 300:
             self._accept(branch, response)
         elif self._answered:
             branch.ended = True
-            _stop(branch)
+            branch.stop()
         else:
             branch.ended = False  # it may have been silent
             if self._has_another_way(branch, response):
@@ -405,7 +367,7 @@ class Fork:
             else:
                 self._refused(branch, response)
 
-    def _has_another_way(self, branch: _Branch, response: Response) -> bool:
+    def _has_another_way(self, branch: Branch, response: Response) -> bool:
         """Whether an answer says of one way that it leads nowhere, and there is another."""
         target = None if branch.way is None else branch.way.target
         branch.ways = [way for way in branch.ways if not way.again]  # the connection was alive
@@ -422,7 +384,7 @@ class Fork:
         return False
 
     @staticmethod
-    def _is_merged(branch: _Branch) -> bool:
+    def _is_merged(branch: Branch) -> bool:
         """Whether a 482 means that the request has arrived already, by a way that seemed silent: that one counts then.
 
         Section 8.2.2.2 has a phone answer so when it gets a request once more by another way.
@@ -436,7 +398,7 @@ class Fork:
             before = before.before
         return found
 
-    def _refused(self, branch: _Branch, response: Response) -> None:
+    def _refused(self, branch: Branch, response: Response) -> None:
         groups: Groups = []
         left = True
         if response.status < 400 and not self._is_over:
@@ -446,16 +408,16 @@ class Fork:
         if groups and self._groups and self._groups[0] is groups[0]:
             self._next_group()  # whom it leads to rings beside those who ring still
 
-    def _accept(self, branch: _Branch, response: Response) -> None:
+    def _accept(self, branch: Branch, response: Response) -> None:
         branch.ended = True
-        _stop(branch)
+        branch.stop()
         self._groups.clear()
         self._stop_ringing()
         self.server.respond(response)  # every 2xx to an INVITE, of every branch
         self._finish(response.status)
         self._cancel_others(branch, _ELSEWHERE)
 
-    def _give_up(self, branch: _Branch, status: int, phrase: str, *headers: tuple[str, bytes]) -> None:
+    def _give_up(self, branch: Branch, status: int, phrase: str, *headers: tuple[str, bytes]) -> None:
         """Answer for a branch ourselves."""
         if branch.ended:
             return
@@ -468,14 +430,14 @@ class Fork:
         branch.local = True
         self._over(branch, response)
 
-    def _no_answer(self, branch: _Branch) -> None:
+    def _no_answer(self, branch: Branch) -> None:
         """Give up a branch of which nothing comes."""
         if self.cancelled:
             self._give_up(branch, 487, "Request Terminated")
         else:
             self._give_up(branch, 408, "Request Timeout")
 
-    def _over(self, branch: _Branch, response: Response | None = None) -> None:
+    def _over(self, branch: Branch, response: Response | None = None) -> None:
         """A branch has ended without a 2xx, and perhaps without anything to say."""
         if branch.ended:
             return
@@ -484,7 +446,7 @@ class Fork:
             response = self.server.request.response(408, "Request Timeout", new_token(4))
         branch.ended = True
         branch.verdict = response
-        _stop(branch)
+        branch.stop()
         if response is not None and response.status >= 600:
             # "it SHOULD cancel all client pending transactions ..., and it MUST NOT create any new branches"
             self._groups.clear()
@@ -494,7 +456,7 @@ class Fork:
 
     def _advance(self) -> None:
         """Go on with the next group, or answer, where there is nobody to wait for any more."""
-        if self._answered or not all(one.ended or one.passed for one in self._branches):
+        if self._answered or any(one.is_pending for one in self._branches):
             return
         if self._is_late:
             self._groups.clear()
@@ -548,12 +510,12 @@ class Fork:
         self._stop_ringing()
         self._cancel_others(None)
 
-    def _cancel_others(self, branch: _Branch | None, reason: bytes = b"") -> None:
+    def _cancel_others(self, branch: Branch | None, reason: bytes = b"") -> None:
         for other in list(self._branches):
             if other is not branch:
                 self._cancel(other, reason)
 
-    def _cancel(self, branch: _Branch, reason: bytes = b"") -> None:
+    def _cancel(self, branch: Branch, reason: bytes = b"") -> None:
         """Nobody wants a branch any more: cancel it, now or as soon as it may be.
 
         Args:
@@ -576,7 +538,7 @@ class Fork:
             # Section 9.1: without a final response in 64*T1 the INVITE counts as cancelled.
             branch.timers.append(self._loop.call_later(_LIFE_S, self._lost, branch))
 
-    def _lost(self, branch: _Branch) -> None:
+    def _lost(self, branch: Branch) -> None:
         """A branch neither answered its CANCEL's purpose nor anything else."""
         if branch.final is None and branch.client is not None:
             branch.client.abandon()
@@ -597,7 +559,7 @@ class Fork:
             self._ring_timer.cancel()
             self._ring_timer = None
 
-    def _timer_c(self, branch: _Branch) -> None:
+    def _timer_c(self, branch: Branch) -> None:
         """Section 16.6 step 11: an INVITE that is neither answered nor refused does not live for ever."""
         if branch.final is not None or branch.cancel_sent:
             return
@@ -611,12 +573,6 @@ class Fork:
             # Section 16.8: "the proxy MUST behave as if the transaction received a 408".
             branch.client.abandon()
             self._no_answer(branch)
-
-
-def _stop(branch: _Branch) -> None:
-    for timer in branch.timers:
-        timer.cancel()
-    branch.timers.clear()
 
 
 def _strip(response: Response) -> None:
