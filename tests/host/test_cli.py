@@ -144,11 +144,40 @@ def test_phone_accounts(made: Path, tmp_path: Path) -> None:
         (["x@y"], 2, "letters, digits"),
         (["x", "--md5"], 2, "--md5 goes with --phone"),
         (["x", "--phone", "--terminal", "x.json"], 2, "exclude each other"),
+        (["x", "--redirect"], 2, "--redirect goes with --phone: a terminal is reached through its neighbour only"),
+        (["x", "--terminal", "x.json", "--redirect"], 2, "--redirect goes with --phone"),
         (["x", "--phone", "--password-stdin"], 2, "there is none on standard input"),
     ],
 )
 def test_account_mistakes(made: Path, arguments: list[str], status: int, message: str) -> None:
     assert message in wisp("account", "add", *arguments, "-c", str(made), status=status)
+
+
+def test_modes(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    wisp("init", str(folder), "--domain", "m.example")
+    config = ("-c", str(folder))
+    wisp("account", "add", "alice", *config, folder=tmp_path)
+    wisp("account", "add", "carol", *config, "--phone", "--redirect", "--password-stdin", given="x\n")
+    wisp("account", "add", "dave", *config, "--phone", "--password-stdin", given="x\n")
+
+    def modes() -> dict[str, str]:
+        lines = [line.split() for line in wisp("account", "list", *config).splitlines()[1:]]
+        return {line[0].partition("@")[0][4:]: line[3] if len(line) > 3 else "" for line in lines}
+
+    assert modes() == {"alice": "", "carol": "redirect", "dave": ""}
+    assert wisp("account", "set", "dave", "--mode", "redirect", *config) == "sip:dave@m.example: mode redirect\n"
+    wisp("account", "set", "carol", "--mode", "proxy", *config)
+    assert modes() == {"alice": "", "carol": "proxy", "dave": "redirect"}
+    wisp("account", "set", "dave", "--mode", "default", *config)
+    assert modes() == {"alice": "", "carol": "proxy", "dave": ""}
+    said = wisp("account", "set", "alice", "--mode", "redirect", *config, status=2)
+    assert said == "alice: a terminal is reached through its neighbour only, it can't be redirected to\n"
+    assert wisp("account", "set", "nobody", "--mode", "proxy", *config, status=1) == "nobody: no such user\n"
+    assert "--mode" in wisp("account", "set", "dave", *config, status=2)
+    assert "'b2bua' is not one of 'proxy', 'redirect', 'default'" in wisp(
+        "account", "set", "dave", "--mode", "b2bua", *config, status=2
+    )
 
 
 def test_a_terminals_secret_is_not_lost(made: Path, tmp_path: Path) -> None:
@@ -240,5 +269,13 @@ def test_help() -> None:
     said = wisp("--help")
     for name in ("init", "check", "serve", "ca", "account"):
         assert name in said
-    for command in (["init"], ["serve"], ["check"], ["ca", "init"], ["ca", "issue"], ["account", "add"]):
+    for command in (
+        ["init"],
+        ["serve"],
+        ["check"],
+        ["ca", "init"],
+        ["ca", "issue"],
+        ["account", "add"],
+        ["account", "set"],
+    ):
         assert "--help" in wisp(*command, "--help")

@@ -1,20 +1,39 @@
 import asyncio
+import gc
 import os
 import signal
 import stat
 import subprocess
 import sys
 import textwrap
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
+from alembic.config import Config as AlembicConfig
 from sip import run
-from sqlalchemy import create_engine, func, insert, inspect, select, text
+from sqlalchemy import Executable, Row, create_engine, func, insert, inspect, select, text
 
-from neighbour.store.accounts import AccountExistsError, Accounts, add_account, list_accounts, remove_account
+from neighbour.location import Binding, Location, wall_ms
+from neighbour.store import database
+from neighbour.store.accounts import (
+    PROXY,
+    REDIRECT,
+    AccountExistsError,
+    AccountModeError,
+    Accounts,
+    add_account,
+    list_accounts,
+    remove_account,
+    set_mode,
+)
 from neighbour.store.database import Store, StoreError, migrate, probe
-from neighbour.store.schema import accounts, metadata, secrets
+from neighbour.store.schema import accounts, bindings, metadata, secrets
 from sipwire.digest import MD5, SHA256, ha1
+
+MIGRATIONS = str(Path(database.__file__).parent / "migrations")
 
 
 def url(tmp_path: Path) -> str:
@@ -44,6 +63,90 @@ def test_migrations_lead_to_the_schema(tmp_path: Path) -> None:
         assert found == {column.name: column.nullable for column in table.columns}, name
     engine.dispose()
     assert stat.S_IMODE((tmp_path / "wisp.db").stat().st_mode) == 0o600
+
+
+def made_by(tmp_path: Path, revision: str) -> None:
+    """A database as an earlier version has left it."""
+    (tmp_path / "wisp.db").touch()
+    engine = create_engine(f"sqlite:///{tmp_path}/wisp.db")
+    config = AlembicConfig()
+    config.set_main_option("script_location", MIGRATIONS)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def test_a_database_of_the_first_version(tmp_path: Path) -> None:
+    """Accounts, agreements and bindings are what they were, and the bindings can be refreshed and removed."""
+    made_by(tmp_path, "0001")
+    engine = create_engine(f"sqlite:///{tmp_path}/wisp.db")
+    until = wall_ms() + 600_000
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE counters SET value = 2"))
+        for number, user in enumerate(("carol", "alice"), 1):
+            values = {"user": user, "terminal": user == "alice", "ha1": f"{number:064}", "revision": number}
+            connection.execute(
+                text("INSERT INTO accounts VALUES (:user, :user, :terminal, :ha1, NULL, :revision)"), values
+            )
+        columns = "user, contact, call_id, cseq, q, expires_at, flow, source, spi, user_agent"
+        for row in (
+            ("carol", "sip:c@192.0.2.2", "one", 7, 500, until, "udp", "192.0.2.2:5060", None, "Phone"),
+            ("carol", "sip:c@192.0.2.3;transport=tcp", "two", 8, 1000, until, "tcp", "192.0.2.3:4711", None, ""),
+            ("alice", "sip:alice@192.0.2.4", "hop", 9, 1000, until, "hop", "192.0.2.4:5060", 0xFFFFFFFF, "wisp"),
+        ):
+            connection.execute(
+                text(f"INSERT INTO bindings ({columns}) VALUES (:a, :b, :c, :d, :e, :f, :g, :h, :i, :j)"),
+                dict(zip("abcdefghij", row, strict=True)),
+            )
+        connection.execute(
+            text("INSERT INTO agreements VALUES (5, 'alice', 6, :keys, 'n', '192.0.2.4:5060', 1000, 3, :until)"),
+            {"keys": bytes(124), "until": until},
+        )
+        before = [connection.execute(text(f"SELECT {columns} FROM bindings ORDER BY id")).all()]
+        before.append(connection.execute(text("SELECT * FROM agreements")).all())
+    engine.dispose()
+    migrate(url(tmp_path))
+    engine = create_engine(f"sqlite:///{tmp_path}/wisp.db")
+    with engine.begin() as connection:
+        after = [connection.execute(text(f"SELECT {columns} FROM bindings ORDER BY id")).all()]
+        after.append(connection.execute(text("SELECT * FROM agreements")).all())
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0002"
+    engine.dispose()
+    assert after == before
+
+    async def work() -> None:
+        store = await opened(tmp_path)
+        known = Accounts(store)
+        await known.refresh()
+        carol, alice = known.by_user("carol"), known.by_user("alice")
+        assert carol is not None
+        assert alice is not None
+        assert (carol.ha1_sha256, carol.revision, carol.mode) == (f"{1:064}", 1, None)
+        assert (alice.is_terminal, alice.revision) == (True, 2)
+        location = Location(store)
+        assert await location.load() == 3
+        assert [one.q for one in location.of("carol")] == [1000, 500]
+        old = location.of("carol")[1]
+        newer = Binding("carol", old.contact, b"one", 8, until)
+        await location.change([newer], [location.of("carol")[0]])
+        rows = await store.read(select(bindings).where(bindings.c.user == "carol"))
+        assert [(row.contact, row.cseq, row.slot) for row in rows] == [("sip:c@192.0.2.2", 8, "sip:c@192.0.2.2")]
+        await store.close()
+
+    run(work)
+
+
+def test_there_is_no_way_back(tmp_path: Path) -> None:
+    migrate(url(tmp_path))
+    engine = create_engine(f"sqlite:///{tmp_path}/wisp.db")
+    config = AlembicConfig()
+    config.set_main_option("script_location", MIGRATIONS)
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        with pytest.raises(NotImplementedError, match="can't be made one of an earlier version"):
+            command.downgrade(config, "0001")
+    engine.dispose()
 
 
 def test_writes_share_commits(tmp_path: Path) -> None:
@@ -117,6 +220,28 @@ def test_close_writes_what_is_queued(tmp_path: Path) -> None:
         again = await opened(tmp_path)
         assert len(await again.read(select(secrets))) == 100
         await again.close()
+
+    run(work)
+
+
+def test_what_was_written_is_not_held(tmp_path: Path) -> None:
+    """The last batch of a busy time would lie there until the next write."""
+
+    class Name(str):
+        """A text that can be watched."""
+
+        __slots__ = ("__weakref__",)
+
+    async def work() -> None:
+        store = await opened(tmp_path)
+        name = Name("n")
+        watched = weakref.ref(name)
+        await store.write((insert(secrets), row(name)))
+        del name
+        await asyncio.sleep(0.05)
+        gc.collect()
+        assert watched() is None
+        await store.close()
 
     run(work)
 
@@ -277,6 +402,96 @@ def test_every_change_of_accounts_is_seen(tmp_path: Path) -> None:
         assert told[1:] == [{"bob"}]
         await known.refresh()
         assert len(told) == 2
+        await store.close()
+
+    run(work)
+
+
+def test_modes(tmp_path: Path) -> None:
+    """How an account is reached may change without its becoming another; a terminal is reached in one way only."""
+
+    async def work() -> None:
+        store = await opened(tmp_path)
+        await add_account(store, "a.example", "carol", "pw", is_terminal=False, mode=REDIRECT)
+        await add_account(store, "a.example", "alice", "pw", is_terminal=True)
+        with pytest.raises(AccountModeError, match="bob: a terminal is reached through its neighbour only"):
+            await add_account(store, "a.example", "bob", "pw", is_terminal=True, mode=REDIRECT)
+        known = Accounts(store)
+        told: list[set[str]] = []
+        known.gone = told.append
+        await known.refresh()
+        before = known.by_user("carol")
+        assert before is not None
+        assert before.mode == REDIRECT
+        for mode in (None, PROXY, REDIRECT):
+            assert await set_mode(store, "carol", mode)
+            await known.refresh()
+            now = known.by_user("carol")
+            assert now is not None
+            assert (now.mode, now) == (mode, before)
+        assert told == []
+        with pytest.raises(AccountModeError):
+            await set_mode(store, "alice", REDIRECT)
+        assert await set_mode(store, "alice", PROXY)
+        assert not await set_mode(store, "nobody", PROXY)
+        assert [one.user for one in await list_accounts(store)] == ["alice", "carol"]
+        await store.close()
+
+    run(work)
+
+
+def test_a_change_is_read_alone(tmp_path: Path) -> None:
+    """One account of many that is new, other or set is one row to read; only where some are gone all are."""
+
+    async def work() -> None:
+        store = await opened(tmp_path)
+        for number in range(200):
+            await add_account(store, "a.example", f"u{number}", "pw", is_terminal=False, auth_user=f"d{number}")
+        known = Accounts(store)
+        told: list[set[str]] = []
+        known.gone = told.append
+        await known.refresh()
+        rows = 0
+        read = store.read
+
+        async def counted(statement: Executable) -> list[Row[Any]]:
+            nonlocal rows
+            found = await read(statement)
+            rows += len(found)
+            return found
+
+        store.read = counted  # type: ignore[method-assign]
+
+        async def cost() -> int:
+            nonlocal rows
+            rows = 0
+            await known.refresh()
+            return rows
+
+        assert await cost() == 1  # the counter
+        await add_account(store, "a.example", "new", "pw", is_terminal=False)
+        assert await cost() == 3
+        await set_mode(store, "u7", REDIRECT)
+        assert await cost() == 3
+        await remove_account(store, "u8")
+        await add_account(store, "a.example", "u8", "other", is_terminal=False, auth_user="x8")
+        assert await cost() == 3
+        assert told == [{"u8"}]
+        u8, new = known.by_user("u8"), known.by_user("new")
+        assert (known.by_auth_user("d8"), known.by_auth_user("x8"), known.by_auth_user("new")) == (None, u8, new)
+        await remove_account(store, "u9")
+        await add_account(store, "a.example", "another", "pw", is_terminal=False)
+        assert await cost() > 200
+        assert told[1:] == [{"u9"}]
+        assert (known.by_user("u9"), known.by_auth_user("d9")) == (None, None)
+        # Two that exchange their digest user names.
+        for user in ("u1", "u2"):
+            await remove_account(store, user)
+        for user, name in (("u1", "d2"), ("u2", "d1")):
+            await add_account(store, "a.example", user, "pw", is_terminal=False, auth_user=name)
+        assert await cost() == 4
+        assert (known.by_auth_user("d1"), known.by_auth_user("d2")) == (known.by_user("u2"), known.by_user("u1"))
+        assert await cost() == 1
         await store.close()
 
     run(work)

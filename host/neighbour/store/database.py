@@ -215,7 +215,7 @@ class Store:
             try:
                 await self._commit(batch)
             finally:
-                for _ in batch:
+                for _ in range(len(batch)):
                     self._queue.task_done()
                 del batch  # the next may come in an hour
 

@@ -42,7 +42,6 @@ def upgrade() -> None:
     op.create_index("bindings_expires_at", "bindings", ["expires_at"])
     op.add_column("accounts", sa.Column("mode", sa.String(8), nullable=True))
     op.add_column("accounts", sa.Column("changed", sa.BigInteger, nullable=False, server_default="0"))
-    op.execute("UPDATE accounts SET changed = revision")
     op.create_index("ix_accounts_changed", "accounts", ["changed"])
 
 
