@@ -88,7 +88,6 @@ def read_contacts(request: "Request", config: "RegistrarConfig") -> list[Contact
 
 def _read(address: Address, header: int | None, config: "RegistrarConfig") -> Contact:
     uri = uri_of(address.uri)
-    equivalent(uri, uri)  # what can't be compared must not be kept: every later request is compared with it
     params = join_params([(name, value) for name, value in address.params if name.lower() not in _OURS])
     instance = _instance(address)
     if len(address.uri) > _MAX_CONTACT_BYTES or len(params) > _MAX_PARAMS_BYTES:

@@ -29,19 +29,19 @@ from .config import parse_address
 from .equivalence import equivalent
 from .store.schema import accounts, bindings
 from .transport.flow import Flow
-from .transport.udp import UdpFlow, UdpTransport
+from .transport.udp import UdpFlow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .store.database import Statement, Store
+    from .transport.udp import UdpTransport
 
 __all__ = ["ALIEN", "PATH", "Binding", "Location", "wall_ms"]
 
 PATH = "path"  # the kind of a binding that was registered through an edge proxy
 ALIEN = "alien"  # the kind of a binding whose contact is no SIP URI: nothing leads there but a redirection
 _CONNECTED = ("tcp", "tls")
-_WITHOUT = ("hop", PATH, ALIEN)
 _PATH_SEPARATOR = "\n"  # no header value has one
 _UPDATED = (
     "contact",
@@ -139,16 +139,16 @@ class Binding:
 
         Of a UDP source the address is known anyway, so that only the socket is kept, and of a hop the agreement's SPI.
         """
-        if isinstance(self.way, UdpTransport):
-            return UdpFlow(self.way, parse_address(self.source))
-        return self.way
+        if isinstance(self.way, Flow):
+            return self.way
+        return None if self.way is None else UdpFlow(self.way, parse_address(self.source))
 
     @flow.setter
     def flow(self, flow: Flow | None) -> None:
         if isinstance(flow, UdpFlow):
-            self.way = flow.udp
+            self.way = flow.udp if self.kind == "udp" else None
         else:
-            self.way = None if self.kind in _WITHOUT else flow
+            self.way = flow if self.kind in _CONNECTED else None
 
     @property
     def is_lost(self) -> bool:
@@ -372,7 +372,7 @@ class Location:
         user.bindings += (binding,)
         self._count += 1
         self._look_again(user)
-        if binding.kind in _CONNECTED and isinstance(binding.way, Flow):
+        if isinstance(binding.way, Flow):
             self._watch(binding, binding.way)
 
     def _watch(self, binding: Binding, connection: Flow) -> None:
@@ -399,7 +399,7 @@ class Location:
         user = self._users[binding.user]
         user.bindings = tuple(one for one in user.bindings if one is not binding)
         self._count -= 1
-        if binding.kind in _CONNECTED and isinstance(binding.way, Flow):
+        if isinstance(binding.way, Flow):
             self._over[binding.way].remove(binding)
 
 

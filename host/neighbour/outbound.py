@@ -74,7 +74,8 @@ def read_way(request: "Request", flow: "Flow", domain: str, edge_proxies: frozen
     if uris:
         if b"path" not in supported:
             raise RefusedError(420, "Bad Extension", ("Unsupported", b"path"))
-        trusted = flow.identities & edge_proxies
+        # A peer that is known by its address alone could be anybody who forges that.
+        trusted = flow.identities & edge_proxies if flow.protection == "tls" else frozenset()
         if uris[0].host.lower().decode("latin-1") not in trusted:
             text = "a Path is taken from the edge proxies of the configuration, for themselves"
             raise RefusedError(403, "Forbidden", ("Warning", f'399 {domain} "{text}"'.encode()))
@@ -112,7 +113,7 @@ def service_route(flow: "Flow", domain: str) -> bytes:
         flow: that of its REGISTER: where it has reached us, it will.
         domain: ours, by which a peer finds us.
     """
-    if flow.identities:
+    if flow.identities and flow.protection == "tls":
         return b"<sip:%s;transport=tls;lr>" % domain.encode()
     transport = b"" if flow.transport == "UDP" else b";transport=" + flow.transport.lower().encode()
     return b"<sip:%s%s;lr>" % (flow.listener.public.encode(), transport)

@@ -325,6 +325,7 @@ class Proxy:
             bindings = self._location.of(user)
             moved = self._redirect.answer(request, sender, user, bindings)
             if moved is not None:
+                self._count(request.method, moved.status)
                 raise moved
             return targets.of_bindings(request, bindings)
         peer = peer_named(token, request.uri)

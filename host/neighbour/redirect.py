@@ -62,7 +62,7 @@ class Redirect:
             The 302, or what says that there is nowhere to go; None where it is to be proxied.
         """
         account = self._accounts.by_user(user)
-        if account is None or account.is_terminal or (account.mode or self._mode) != REDIRECT:
+        if account is None or (account.mode or self._mode) != REDIRECT:
             return None
         if not bindings or request.to.tag or sender.kind == TERMINAL or any(map(_needs_us, bindings)):
             return None
@@ -87,5 +87,5 @@ class Redirect:
 
 
 def _needs_us(binding: "Binding") -> bool:
-    """Whether nobody else can reach a binding."""
+    """Whether nobody else can reach a binding: a terminal's, or one that says so."""
     return binding.spi is not None or binding.reg_id is not None or binding.kind == PATH

@@ -299,17 +299,17 @@ class Registrar:
             return _Changes(remove=[self._fresh(binding, request) for binding in self._location.of(user)])
         if way.supports_outbound and not way.has_outbound and any(one.reg_id is not None for one in contacts):
             raise RefusedError(439, "First Hop Lacks Outbound Support")
-        known = [self._location.find(user, contact.parsed, contact.uri) for contact in contacts]
         put: dict[bytes, Binding] = {}
         gone: dict[bytes, Binding] = {}
         granted: dict[bytes, int] = {}
-        for contact, same in zip(contacts, known, strict=True):
+        for contact in contacts:
             new = new_binding(request, user, contact, flow, way, spi)
-            replaced = [same]
+            replaced = [self._location.find(user, contact.parsed, contact.uri)]
             if new.reg_id is not None:
                 replaced.append(self._location.find_slot(user, new.slot))
             elif new.instance and contact.expires_s:
-                replaced += [old for old in self._location.of(user) if old not in known and _is_of_same(old, new)]
+                # What the request names as well is put again.
+                replaced += [old for old in self._location.of(user) if _is_of_same(old, new)]
             gone |= {old.slot: self._fresh(old, request) for old in replaced if old is not None}
             if contact.expires_s:
                 put[new.slot] = new

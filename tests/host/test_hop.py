@@ -601,3 +601,32 @@ def test_sequence_numbers_are_reserved_ahead(tmp_path: Path) -> None:
             assert terminal.receiver.window.highest == 2501
 
     run(work)
+
+
+def test_a_terminal_has_its_hop_and_no_other_way(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("alice", terminal=True)
+            terminal = await Hopper.open(at)
+            await terminal.join(at)
+            for name, value, status in (
+                ("Contact", b"<tel:+1>", 400),
+                ("Path", b"<sip:a.example;lr>", 403),
+                ("Path", b"<sip:192.0.2.66;lr>", 403),
+            ):
+                made = plain(terminal.register_request(3))
+                made.set(name, value)
+                made.set("Supported", b"path, outbound")
+                terminal.send_frame(made)
+                assert (await terminal.framed_final()).status == status, value
+            # A reg-id says nothing where there is one flow only.
+            made = plain(terminal.register_request(4))
+            contact = f'<{terminal.contact}>;reg-id=1;+sip.instance="<urn:x:1>"'.encode()
+            made.set("Contact", contact)
+            made.set("Supported", b"path, outbound")
+            terminal.send_frame(made)
+            ok = await terminal.framed_final()
+            assert (ok.status, ok.get("require"), ok.addresses("contact")[0].param("reg-id")) == (200, None, None)
+            assert at.value("wisp_bindings") == 1
+
+    run(work)

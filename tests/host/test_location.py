@@ -1,17 +1,21 @@
 import asyncio
 import gc
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from counting import operations
 from sip import run
 from sqlalchemy import select
 
+from benchmarks.contacts import measure
 from neighbour.equivalence import equivalent
 from neighbour.location import Binding, Location, wall_ms
 from neighbour.store.accounts import add_account, list_accounts, remove_account
 from neighbour.store.database import Store, StoreError, migrate
 from neighbour.store.schema import bindings
+from neighbour.transport.flow import Flow
 from sipwire.uri import Uri
 
 _SWEEP_S = 1.1  # what ends is looked for in the second after its end
@@ -216,6 +220,228 @@ def test_forget(tmp_path: Path) -> None:
         await again.close()
 
     run(work)
+
+
+def test_slots(tmp_path: Path) -> None:
+    """Two flows of a phone may have one contact, and one flow another contact later; without a reg-id contacts count."""
+
+    async def work() -> None:
+        store, location = await opened(tmp_path)
+        first, second = binding("alice", "sip:a"), binding("alice", "sip:a")
+        for number, one in enumerate((first, second), 1):
+            one.instance, one.reg_id, one.params, one.path = "urn:x:1", number, b";x", (b"<sip:e;lr>", b"<sip:f;lr>")
+        plain = binding("alice", "sip:a")
+        await location.change([first, second, plain], [])
+        assert len(location) == 3
+        again = binding("alice", "sip:b")
+        again.instance, again.reg_id = "urn:x:1", 1
+        await location.change([again], [])
+        assert [one.contact for one in location.of("alice")] == [b"sip:b", b"sip:a", b"sip:a"], "the last one first"
+        assert location.find("alice", Uri.parse(b"sip:a"), b"sip:a") is plain
+        assert location.find_slot("alice", second.slot) is second
+        await store.close()
+        other, loaded = await opened(tmp_path)
+        assert await loaded.load() == 3
+        kept = loaded.find_slot("alice", second.slot)
+        assert kept is not None
+        assert {**kept.row(), "registered_at": 0} == {**second.row(), "registered_at": 0}
+        assert kept.path == second.path
+        assert [one.slot for one in loaded.of("alice")] == [again.slot, plain.slot, second.slot]
+        await loaded.change([], [second, plain])
+        assert await stored(other) == [("sip:b", 1)]
+        await other.close()
+
+    run(work)
+
+
+def test_the_very_contact_is_found_before_one_like_it(tmp_path: Path) -> None:
+    async def work() -> None:
+        store, location = await opened(tmp_path)
+        await location.change([binding("alice", "sip:a@h;x=1"), binding("alice", "sip:a@h;x=2")], [])
+        for contact, found in ((b"sip:a@h;x=2", b"sip:a@h;x=2"), (b"sip:a@h", b"sip:a@h;x=1"), (b"sip:a@h;x=3", None)):
+            one = location.find("alice", Uri.parse(contact), contact)
+            assert (None if one is None else one.contact) == found
+        await location.change([binding("alice", "sip:a@h")], [location.of("alice")[1]])
+        for contact, found in ((b"sip:a@h;x=2", b"sip:a@h;x=2"), (b"sip:a@h", b"sip:a@h")):
+            one = location.find("alice", Uri.parse(contact), contact)
+            assert (None if one is None else one.contact) == found
+        await store.close()
+
+    run(work)
+
+
+class Ending(Flow):
+    """A connection as bindings see it."""
+
+    transport = "TCP"
+    reliable = True
+    protection = "none"
+    peer = ("192.0.2.1", 5060)
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self.watchers: list[Callable[[str], None]] = []
+
+    def send(self, data: bytes) -> None:
+        """Nobody is there."""
+
+    def on_close(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        self.watchers.append(callback)
+        return lambda: self.watchers.remove(callback)
+
+    def end(self) -> None:
+        self.is_open = False
+        for watcher in self.watchers:
+            watcher("closed by the peer")
+
+
+def over(connection: Ending, user: str, contact: str) -> Binding:
+    one = binding(user, contact)
+    one.kind = "tcp"
+    one.flow = connection
+    return one
+
+
+def test_the_end_of_a_connection(tmp_path: Path) -> None:
+    """It takes the way of all that was registered over it, of whoever; not that of what has come since by another."""
+
+    async def work() -> None:
+        store, location = await opened(tmp_path)
+        old, new = Ending(), Ending()
+        await location.change([over(old, "alice", "sip:a"), over(old, "bob", "sip:b"), over(old, "bob", "sip:c")], [])
+        await location.change([over(old, "bob", "sip:b")], [])
+        await location.change([over(new, "alice", "sip:a")], [])
+        assert len(old.watchers) == 1, "however often it is registered over"
+        assert {one.contact for one in location._over[old]} == {b"sip:b", b"sip:c"}
+        assert len(location._over[old]) == 2, "what has been replaced is not kept"
+        old.end()
+        assert {one.contact: one.is_lost for one in location.of("bob")} == {b"sip:b": True, b"sip:c": True}
+        assert [(one.is_lost, one.flow) for one in location.of("alice")] == [(False, new)]
+        assert location._over.keys() == {new}
+        # One that ends while a registration is on its way to the store is none either.
+        newest = Ending()
+        change = asyncio.create_task(location.change([over(newest, "alice", "sip:a")], []))
+        await asyncio.sleep(0)
+        newest.end()
+        await change
+        assert [(one.is_lost, one.flow) for one in location.of("alice")] == [(True, None)]
+        assert newest not in location._over
+        await store.close()
+
+    run(work)
+
+
+def test_in_a_dialog_the_living_flow(tmp_path: Path) -> None:
+    async def work() -> None:
+        store, location = await opened(tmp_path)
+        first, second = Ending(), Ending()
+        for number, connection in enumerate((first, second), 1):
+            one = over(connection, "alice", "sip:a")
+            one.instance, one.reg_id = "urn:x:1", number
+            await location.change([one], [])
+        for lost, living in ((None, second), (second, first)):
+            if lost is not None:
+                lost.end()
+            found = location.by_contact(b"sip:a", "alice")
+            assert found is not None
+            assert found.flow is living
+        await store.close()
+
+    run(work)
+
+
+def test_what_does_not_end_costs_nothing(tmp_path: Path) -> None:
+    """Each second, and each time that the metrics are asked for, the same for 100,000 bindings as for one."""
+
+    async def work() -> None:
+        store, location = await opened(tmp_path)
+
+        def each_second() -> None:
+            assert location.expire() == []
+            assert len(location) == count
+
+        taken = []
+        for count in (1, 100_000):
+            for number in range(len(location), count):
+                location._put(binding(f"u{number}", f"sip:u{number}@192.0.2.1", 3600 + number % 600))
+            each_second()
+            taken.append(operations(each_second))
+        assert taken[0] == taken[1] < 200
+        # Nor do refreshes pile up: whoever registers again is looked at as often as before.
+        listed = sum(map(len, location._due.values()))
+        for _ in range(10):
+            for number in range(1000):
+                location._put(binding(f"u{number}", f"sip:u{number}@192.0.2.1", 4300))
+        assert sum(map(len, location._due.values())) == listed == 100_000
+        assert operations(each_second) == taken[0]
+        await store.close()
+
+    run(work)
+
+
+def test_what_ends_costs_what_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock of its own: 600 users among 10,000, of whom some have come back and some have gone meanwhile."""
+
+    async def work() -> None:
+        store, location = await opened(tmp_path)
+        now = wall_ms()
+        monkeypatch.setattr("neighbour.location.wall_ms", lambda: now)
+
+        def put(user: int, contact: str, seconds: float) -> Binding:
+            one = Binding(f"u{user}", contact.encode(), b"call", 1, now + int(seconds * 1000))
+            location._put(one)
+            return one
+
+        for number in range(10_000):
+            put(number, "sip:a", 60 if number < 600 else 3600)
+        for number in range(200):
+            put(number, "sip:a", 1800)  # refreshed
+        for number in range(200, 400):
+            put(number, "sip:b", 30)  # a second contact that ends earlier
+        for number in range(400, 500):
+            location.forget(f"u{number}")
+        assert len(location) == 10_100
+        now += 30_999
+        assert {one.contact for one in location.expire()} == {b"sip:b"}
+        assert len(location) == 9900
+        now += 30_000
+        ended: list[Binding] = []
+        cost = operations(lambda: ended.extend(location.expire()))
+        assert sorted(one.user for one in ended) == sorted(
+            f"u{number}" for number in (*range(200, 400), *range(500, 600))
+        )
+        assert cost < 600 * 500
+        assert len(location) == 9600
+        assert "u450" not in location._users, "who has gone is forgotten"
+        now += 3_600_000
+        assert len(location.expire()) == 9600
+        assert (len(location), location._users, location._due, location._seconds) == (0, {}, {}, [])
+        await store.close()
+
+    run(work)
+
+
+def test_coming_and_going_leaves_no_trail(tmp_path: Path) -> None:
+    async def work() -> None:
+        store, location = await opened(tmp_path)
+        for number in range(1000):
+            await location.change([binding("alice", f"sip:a{number}", 3600 - number)], [])
+            await location.change([], location.of("alice"))
+        for _ in range(1000):
+            await location.change([binding("bob", "sip:b", 3600)], [])
+            await location.change([], location.of("bob"))
+        assert (len(location), await stored(store)) == (0, [])
+        assert sum(map(len, location._due.values())) <= 1000 + 2, "one for each second that was earlier than the others"
+        await store.close()
+
+    run(work)
+
+
+def test_memory_of_a_binding_is_flat() -> None:
+    """As `tools/bench contacts` measures it: each costs the same, however many there are."""
+    few, many = (measure(count, traced=True) for count in (1000, 5000))
+    assert many < 1.15 * few
+    assert many < 1000
 
 
 # RFC 3261 section 19.1.4, its own examples among them.

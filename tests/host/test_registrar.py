@@ -1,12 +1,18 @@
 """RFC 3261 section 10.3, for phones; terminals' registrations are in test_hop.py."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sip import Domain, UdpClient, domain, request, run, signed
 
+from lab.lab import Lab
+from neighbour.config import load
+from neighbour.store.accounts import add_account
+from neighbour.store.database import Store, StoreError
 from sipwire.digest import Challenge
 from sipwire.message import Request, Response
 
@@ -42,6 +48,10 @@ def test_register_query_refresh_remove(tmp_path: Path) -> None:
             assert set(bound(ok)) == {b"sip:c@192.0.2.1"}
             ok = await answered(client, register(at, cseq=10, contacts="<sip:c@192.0.2.1>", expires="240", call_id="x"))
             assert bound(ok) == {b"sip:c@192.0.2.1": 240}
+            before = at.neighbour._location._store.statements
+            ok = await answered(client, register(at, cseq=15, contacts="<sip:c@192.0.2.1>", expires="360", call_id="x"))
+            assert bound(ok) == {b"sip:c@192.0.2.1": 360}
+            assert at.neighbour._location._store.statements == before + 1, "nothing is removed to be put again"
             ok = await answered(client, register(at, cseq=20, contacts="<sip:c@192.0.2.1>;expires=0", call_id="x"))
             assert bound(ok) == {}
 
@@ -202,7 +212,7 @@ def test_bindings_expire(tmp_path: Path) -> None:
             client = await UdpClient.open(at)
             await answered(client, register(at, contacts="<sip:c@192.0.2.1>", expires="1"))
             assert at.value("wisp_bindings") == 1
-            await asyncio.sleep(2.3)
+            await asyncio.sleep(3.3)  # it is looked for in the second after its end, once a second
             assert at.value("wisp_bindings") == 0
 
     run(work)
@@ -427,5 +437,125 @@ def test_extensions_come_before_everything_else(tmp_path: Path) -> None:
             made.add("Require", b"path, outbound")
             ok = await answered(client, made)
             assert (ok.status, ok.get("supported"), ok.get("require")) == (200, b"path, outbound", None)
+
+    run(work)
+
+
+def test_everything_or_nothing(tmp_path: Path) -> None:
+    """Section 10.3 step 7: "if and only if all binding updates and additions succeed"."""
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            await answered(client, register(at, cseq=10, contacts="<sip:c@192.0.2.1>", call_id="x"))
+            for contacts, call_id, status in (
+                ("<sip:c@192.0.2.2>, <sip:c@192.0.2.1>", "x", 500),  # the CSeq does not rise
+                ("<sip:c@192.0.2.2>, <sip:c@192.0.2.3>;expires=1", "y", 423),
+                ("<sip:c@192.0.2.2>, <sip:c@192.0.2.3>;q=7", "y", 400),
+                ("<sip:c@192.0.2.1>;expires=0, <sip:c@192.0.2.2>, <sip:%63@192.0.2.2>", "y", 400),
+            ):
+                answer = await answered(client, register(at, cseq=5, contacts=contacts, call_id=call_id))
+                assert answer.status == status, contacts
+                assert set(bound(await answered(client, register(at)))) == {b"sip:c@192.0.2.1"}
+            store = at.neighbour._location._store
+            write = store.write
+
+            async def fails(*statements: object) -> None:
+                raise StoreError("disk full")
+
+            store.write = fails  # type: ignore[method-assign]
+            failed = await answered(client, register(at, contacts="<sip:c@192.0.2.2>, <sip:c@192.0.2.1>;expires=0"))
+            store.write = write  # type: ignore[method-assign]
+            assert (failed.status, failed.get("contact")) == (500, None)
+            assert set(bound(await answered(client, register(at)))) == {b"sip:c@192.0.2.1"}
+
+    run(work)
+
+
+def test_all_of_them_in_their_order(tmp_path: Path) -> None:
+    """Section 10.3 step 6: ``Contact: *`` asks each binding whether it is of a later request of the same Call-ID."""
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            await answered(client, register(at, cseq=10, contacts="<sip:c@192.0.2.1>", call_id="x"))
+            await answered(client, register(at, cseq=20, contacts="<sip:c@192.0.2.2>", call_id="y"))
+            late = await answered(client, register(at, cseq=15, contacts="*", expires="0", call_id="y"))
+            assert late.status == 500
+            assert len(bound(await answered(client, register(at)))) == 2
+            gone = await answered(client, register(at, cseq=30, contacts="*", expires="0", call_id="y"))
+            assert (gone.status, bound(gone), gone.get("expires")) == (200, {}, None)
+
+    run(work)
+
+
+def test_record_route_has_no_meaning(tmp_path: Path) -> None:
+    """Section 10.3: it "MUST" be ignored, and not be in the answer; so with a Route that leads here."""
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            client = await UdpClient.open(at)
+            made = register(at, contacts="<sip:c@192.0.2.1>")
+            made.add("Record-Route", b"<sip:192.0.2.66;lr>")
+            made.add("Route", f"<sip:{at.address};lr>".encode())
+            ok = await answered(client, made)
+            assert (ok.status, ok.get("record-route")) == (200, None)
+
+    run(work)
+
+
+def test_a_contact_of_another_kind(tmp_path: Path) -> None:
+    """ "They MAY use any URI scheme": it is kept and told, and nobody is called there."""
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            await at.add("carol")
+            await at.add("dave")
+            client, dave = await UdpClient.open(at), await UdpClient.open(at)
+            ok = await answered(client, register(at, contacts="<mailto:c@b.example>, <tel:+1>;q=0.5", expires="60"))
+            assert bound(ok) == {b"mailto:c@b.example": 60, b"tel:+1": 60}
+            await at.stop()
+            await at.start()
+            made = request("MESSAGE", "sip:carol@a.example", "dave")
+            assert (await dave.ask_signed(made, "dave")).status == 480
+            await client.silence(0.1)
+            ok = await answered(client, register(at, contacts="<tel:+1>;expires=0"))
+            assert set(bound(ok)) == {b"mailto:c@b.example"}
+
+    run(work)
+
+
+def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
+    """A process that is killed right after its 200 knows it all when it comes back."""
+    instance = "urn:uuid:00000000-0000-1000-8000-aabbccddeeff"
+
+    async def work() -> None:
+        with Lab(tmp_path) as lab:
+            at = Domain(lab, "a.example", lab.make_domains("a.example")["a.example"])
+            store = Store(load(at.folder / "wisp.toml").store_url)
+            await store.open()
+            await add_account(store, "a.example", "carol", "secret", is_terminal=False)
+            await store.close()
+            client = await UdpClient.open(at)
+            for number in range(1, 4):
+                process = lab.start_neighbour("a.example")
+                flow = f'<sip:c@192.0.2.{number}>;q=0.{number};reg-id={number};+sip.instance="<{instance}>"'
+                made = register(at, contacts=flow)
+                made.add("Supported", b"path, outbound")
+                ok = await answered(client, made)
+                os.kill(process.pid, signal.SIGKILL)
+                assert ok.status == 200
+                process.wait_until(lambda one=process: not one.is_running, "its end")
+            lab.start_neighbour("a.example")
+            found = (await answered(client, register(at))).addresses("contact")
+            client.close()
+            shown = [(one.uri, one.param("q"), one.param("reg-id"), one.param("+sip.instance")) for one in found]
+            assert shown == [
+                (f"sip:c@192.0.2.{number}".encode(), f"0.{number}".encode(), b"%d" % number, f"<{instance}>".encode())
+                for number in (3, 2, 1)
+            ]
 
     run(work)
