@@ -1,6 +1,7 @@
 """Connection reuse (RFC 5923): which connections of others carry requests to them, and which never do."""
 
 import asyncio
+import socket
 import ssl
 from pathlib import Path
 
@@ -159,6 +160,27 @@ def test_what_our_own_requests_say(tmp_path: Path) -> None:
 
     run(lambda: work(tmp_path / "tls", "tls", 5061, "b.example", [b"branch", b"alias"]))
     run(lambda: work(tmp_path / "tcp", "tcp", 5060, "", [b"branch"]))
+
+
+def test_a_dead_trunk_is_found_before_the_next_call(tmp_path: Path) -> None:
+    """The kernel asks after half a minute of silence, and three times more (see test_stream)."""
+
+    async def work() -> None:
+        async with alone(tmp_path) as (at, peer, carol):
+            server = await peer.listen("b.example")
+            await call(carol, "carol", "sip:bob@b.example")
+            number, got = await peer.request()
+            peer.answer(number, got.response(486, "Busy Here", b"x"))
+            ((trunk_,),) = at.neighbour._trunks._kept.values()
+            stream = trunk_._stream
+            assert stream is not None
+            sock = stream.get_extra_info("socket")
+            options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert [sock.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [30, 10, 3, 32000]
+            server.close()
+
+    run(work)
 
 
 def test_requests_come_back_on_what_we_opened(tmp_path: Path) -> None:
