@@ -34,6 +34,7 @@ class Branch:
         ringing: whether a provisional response has come, so that it may be cancelled.
         cancel_sent: whether it has been.
         passed: whether its time is over. What it answers counts all the same.
+        reasons: why, for Reason headers in its CANCEL (RFC 3326).
         ended: whether nobody waits for it any more. It may still be under way then, and what comes of it counts.
         before: whose silence it was made for, see `Fork._silent`.
         final: its own final response, None before.
@@ -51,6 +52,7 @@ class Branch:
     passed: bool = False
     ended: bool = False
     before: "Branch | None" = None
+    reasons: "list[bytes]" = field(default_factory=list)
     final: "Response | None" = None
     verdict: "Response | None" = None
     local: bool = False

@@ -415,7 +415,7 @@ class Fork:
         self._stop_ringing()
         self.server.respond(response)  # every 2xx to an INVITE, of every branch
         self._finish(response.status)
-        self._cancel_others(branch, _ELSEWHERE)
+        self._cancel_others(branch, [_ELSEWHERE])
 
     def _give_up(self, branch: Branch, status: int, phrase: str, *headers: tuple[str, bytes]) -> None:
         """Answer for a branch ourselves."""
@@ -451,7 +451,7 @@ class Fork:
             # "it SHOULD cancel all client pending transactions ..., and it MUST NOT create any new branches"
             self._groups.clear()
             self._stop_ringing()
-            self._cancel_others(branch)
+            self._cancel_others(branch, [])
         self._advance()
 
     def _advance(self) -> None:
@@ -501,27 +501,27 @@ class Fork:
 
     # Time, and CANCEL.
 
-    def cancel(self) -> None:
-        """The caller has cancelled: every branch is, now or as soon as it may be."""
+    def cancel(self, reasons: list[bytes]) -> None:
+        """The caller has cancelled: every branch is, now or as soon as it may be.
+
+        Args:
+            reasons: the values of Reason, which a proxy passes on (RFC 3326).
+        """
         if self._answered:
             return
         self.cancelled = True
         self._groups.clear()
         self._stop_ringing()
-        self._cancel_others(None)
+        self._cancel_others(None, reasons)
 
-    def _cancel_others(self, branch: Branch | None, reason: bytes = b"") -> None:
+    def _cancel_others(self, branch: Branch | None, reasons: list[bytes]) -> None:
         for other in list(self._branches):
             if other is not branch:
-                self._cancel(other, reason)
+                other.reasons = other.reasons or reasons
+                self._cancel(other)
 
-    def _cancel(self, branch: Branch, reason: bytes = b"") -> None:
-        """Nobody wants a branch any more: cancel it, now or as soon as it may be.
-
-        Args:
-            branch: which. What has not been sent yet is over at once.
-            reason: tells the phone more than that nobody has waited (RFC 3326).
-        """
+    def _cancel(self, branch: Branch) -> None:
+        """Nobody wants a branch any more: cancel it, now or as soon as it may be. What has not been sent is over."""
         branch.passed = True
         if not self.is_invite or branch.final is not None or branch.verdict is not None or branch.cancel_sent:
             return
@@ -532,7 +532,7 @@ class Fork:
         elif branch.ringing:  # section 9.1: before, it "MUST NOT be sent"
             branch.cancel_sent = True
             cancel = cancel_for(client.request)
-            if reason:
+            for reason in branch.reasons:
                 cancel.add("Reason", reason)
             self._around.transactions.request_again(cancel, client.flow, _ignore)
             # Section 9.1: without a final response in 64*T1 the INVITE counts as cancelled.

@@ -163,11 +163,11 @@ class Proxy:
             self._forks[server.key] = Fork(server, self._around, self._finished)
         self._work.run(self._answer(server))
 
-    def handle_cancel(self, invite: "Server") -> None:
+    def handle_cancel(self, invite: "Server", cancel: Request) -> None:
         """An INVITE was cancelled."""
         fork = self._forks.get(invite.key)
         if fork is not None:
-            fork.cancel()
+            fork.cancel(cancel.get_all("reason"))
 
     def handle_ack(self, request: Request, flow: "Flow") -> None:
         """An ACK to a 2xx: it goes where its dialog goes, or nowhere."""

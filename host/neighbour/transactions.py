@@ -80,7 +80,7 @@ class TransactionUser(Protocol):
     def handle_ack(self, request: Request, flow: Flow) -> None:
         """An ACK to a 2xx, which is forwarded end to end."""
 
-    def handle_cancel(self, invite: "Server") -> None:
+    def handle_cancel(self, invite: "Server", cancel: Request) -> None:
         """An INVITE was cancelled; the CANCEL itself has been answered."""
 
 
@@ -427,7 +427,7 @@ class Transactions:
                     server.abandon()
             else:
                 server.reject(200, "OK")
-                self.user.handle_cancel(invite)
+                self.user.handle_cancel(invite, request)
             return
         self.user.handle_request(server)
 

@@ -227,10 +227,12 @@ class Call:
         """Hang up; returns the BYE."""
         return self.again("BYE")
 
-    def cancel(self) -> "Call":
+    def cancel(self, *headers: tuple[str, bytes]) -> "Call":
         """Send a CANCEL; returns it."""
         assert self.client is not None
         call = Call(self.phone, cancel_for(self.sent))
+        for name, value in headers:
+            call.request.add(name, value)
         call.client = self.phone.layer.request_again(call.request, self.client.flow, call.event)
         return call
 
@@ -242,6 +244,7 @@ class Phone:
         got: methods of the requests that came, without retransmissions, ACKs and CANCELs included.
         requests: those requests, without CANCELs.
         arrivals: when each of these came.
+        reasons: what the CANCELs that came gave (RFC 3326).
         link: to the neighbour, for datagrams.
         flow: to the neighbour.
         acks: whether it acknowledges each 2xx by itself.
@@ -262,6 +265,7 @@ class Phone:
         self.got: list[str] = []
         self.requests: list[Request] = []
         self.arrivals: list[float] = []
+        self.reasons: list[list[bytes]] = []
         self.acks = True
         self.obeys_cancel = True
         self.unacknowledged = 0
@@ -436,8 +440,9 @@ class Phone:
             timer.cancel()
         self.note(request)
 
-    def handle_cancel(self, invite: Server) -> None:
+    def handle_cancel(self, invite: Server, cancel: Request) -> None:
         self.got.append("CANCEL")
+        self.reasons.append(cancel.get_all("reason"))
         if self.obeys_cancel:
             self.respond(invite, 487, b"cancelled")
 

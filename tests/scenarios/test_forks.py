@@ -39,24 +39,29 @@ async def test_the_first_to_answer_has_the_call(here: World) -> None:
 async def test_a_call_that_others_took_is_not_missed(here: World) -> None:
     """RFC 3326: phones show a call that was cancelled as missed, unless they are told why."""
     (carol,) = await here.phones("carol")
-    one, two = await here.ring_group("dave", "1", "1")
-    reasons: list[bytes | None] = []
-
-    def look(message: "Request | Response", to_neighbour: bool) -> bool:
-        if isinstance(message, Request) and message.method == "CANCEL":
-            reasons.append(message.get("reason"))
-        return False
-
-    one.link.drop = look
-    one.gets("INVITE CANCEL INVITE CANCEL").answers(180)
-    two.gets("INVITE ACK INVITE CANCEL").answers(180, (2.0, 200))
+    one, two, three = await here.ring_group("dave", "1", "1", "1")
+    three.link.down = True
+    one.gets("INVITE CANCEL").answers(180)
+    two.gets("INVITE ACK").answers(180, (2.0, 200))
+    three.gets("INVITE CANCEL").answers(180)  # it hears of the call when that is taken already
     await carol.call("dave").final()
-    two.answers(180)
-    call = carol.call("dave")
-    await call.until(180)
-    call.cancel()
-    assert (await call.final()).status == 487
-    assert reasons == [b'SIP;cause=200;text="Call completed elsewhere"', None]
+    three.link.down = False
+    await here.idle_at()
+    assert one.reasons == three.reasons == [[b'SIP;cause=200;text="Call completed elsewhere"']]
+
+
+@scenario()
+async def test_why_a_caller_gives_up_is_passed_on(here: World) -> None:
+    """What it says, and nothing where it says nothing."""
+    carol, dave = await here.phones("carol", "dave")
+    dave.gets("INVITE CANCEL INVITE CANCEL").answers(180)
+    given = [b'SIP;cause=200;text="Call completed elsewhere"', b"Q.850;cause=26"]
+    for reasons in (given, []):
+        call = carol.call("dave")
+        await call.until(180)
+        call.cancel(*[("Reason", reason) for reason in reasons])
+        assert (await call.final()).status == 487
+    assert dave.reasons == [given, []]
 
 
 @scenario()
