@@ -8,7 +8,6 @@ The URI for a phone's side also names the flow to it, under the same MAC, as RFC
 a phone gives in a dialog need not be the one it registered, and perhaps nobody else can reach it.
 """
 
-import functools
 import hashlib
 import hmac
 import os
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, select
 
+from sipwire.compat import cached
 from sipwire.editing import remove, remove_first
 from sipwire.headers import address_of
 from sipwire.uri import Uri, uri_of
@@ -33,6 +33,8 @@ __all__ = ["Routes", "load_key"]
 
 _KEY_NAME = "route"
 _COOKIE_PARAM = b"wisp"
+_MAX_KNOWN = 4096  # sides of dialogs remembered
+_LONGEST_KNOWN = 256  # bytes of one that is
 _COOKIE_BYTES = 8  # a MAC that is checked on line only, by us
 _DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}  # where no port is said (RFC 3261 section 19.1.2)
 
@@ -171,7 +173,7 @@ class Routes:
         return b"<%s:%s%s%s;lr;%s=%s>" % (scheme, token and token + b"@", host, transport, _COOKIE_PARAM, cookie)
 
 
-@functools.lru_cache(4096)
+@cached(_MAX_KNOWN, _LONGEST_KNOWN)
 def _party(value: bytes) -> bytes:
     """One side of a dialog by its URI: its address-of-record, or the URI where that is of another kind."""
     uri = uri_of(value)

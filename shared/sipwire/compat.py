@@ -21,7 +21,7 @@ except ImportError:
 
 
 try:
-    from functools import lru_cache
+    from functools import lru_cache, wraps
 
     def cached(maxsize: int, longest: int = 0) -> "Callable[[Callable[[bytes], T]], Callable[[bytes], T]]":
         """Remember what a function made of its arguments.
@@ -36,6 +36,7 @@ try:
             if not longest:
                 return known
 
+            @wraps(function)
             def called(value: bytes) -> "T":
                 return known(value) if len(value) <= longest else function(value)
 

@@ -182,7 +182,7 @@ class Via:
         return get_param(self.params, name)
 
 
-@cached(_MAX_KNOWN)
+@cached(_MAX_KNOWN, _LONGEST_KNOWN)
 def _sender_of(value: bytes) -> "tuple[bytes, bytes, bytes, int | None]":
     """Version, transport, host and port of a Via without its parameters, which is the same in all that somebody sends.
 
