@@ -67,10 +67,11 @@ _PLACES = {
 }
 
 
-def protos(**places: str) -> Iterator[Protos]:
+def protos(*, srtp: bool = False, **places: str) -> Iterator[Protos]:
     """Every case that there is of PROTOS, which has gaps in its numbers; skips the test where none is.
 
     Args:
+        srtp: offer SRTP where the cases offer RTP.
         places: other text for a placeholder, e.g. ``From_IP="127.0.0.2"``.
     """
     folder = corpora() / "protos"
@@ -85,7 +86,9 @@ def protos(**places: str) -> Iterator[Protos]:
                 continue
             number = int(Path(member.name).name)
             group = [one["group"] for one in groups if one["first"] <= number][-1]
-            invite, teardown = (_fill(part, number, filled) for part in _parts(file.read()))
+            raw = file.read()
+            parts = [_secured(part) if srtp else part for part in _parts(raw)]
+            invite, teardown = (_fill(part, number, filled) for part in parts)
             yield Protos(number, group, invite, teardown)
 
 
@@ -95,6 +98,14 @@ def _parts(raw: bytes) -> Iterator[bytes]:
         size, _, rest = raw.partition(b" ")
         yield rest[: int(size)]
         raw = rest[int(size) :]
+
+
+def _secured(part: bytes) -> bytes:
+    """A message whose body, where it has one, offers SRTP, and a key in its last line."""
+    if not part.partition(b"\r\n\r\n")[2]:
+        return part
+    crypto = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd\r\n"
+    return part.replace(b" RTP/AVP ", b" RTP/SAVP ") + crypto
 
 
 def _fill(part: bytes, number: int, places: dict[bytes, bytes]) -> bytes:

@@ -59,7 +59,7 @@ def ignored(_: object) -> bool:
     return True
 
 
-REMEMBERING = (headers.address_of, headers.cseq_of, uri.uri_of, message._key_of)
+REMEMBERING = (headers.address_of, headers.cseq_of, headers._sender_of, uri.uri_of, message._key_of)
 
 
 def spoil(via: headers.Via, name: bytes, value: bytes) -> None:

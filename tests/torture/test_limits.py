@@ -188,12 +188,20 @@ LIMITS: list[Limit] = [
     ("uri._LONGEST_KNOWN", uri._LONGEST_KNOWN, remembered(uri.uri_of, b"sip:"), MemoryError, 0),
     ("headers._LONGEST_KNOWN", headers._LONGEST_KNOWN, remembered(headers.address_of, b"sip:"), MemoryError, 0),
     ("headers._LONGEST_KNOWN", headers._LONGEST_KNOWN, remembered(headers.cseq_of, b"1 x"), MemoryError, 0),
+    (
+        "headers._LONGEST_KNOWN",
+        headers._LONGEST_KNOWN,
+        remembered(headers._sender_of, b"SIP/2.0/UDP x"),
+        MemoryError,
+        0,
+    ),
 ]
 #: How much is remembered at most, by whoever remembers it.
 KNOWN = [
     ("uri._MAX_KNOWN", uri._MAX_KNOWN, uri.uri_of, b"sip:%d"),
     ("headers._MAX_KNOWN", headers._MAX_KNOWN, headers.address_of, b"sip:%d"),
     ("headers._MAX_KNOWN", headers._MAX_KNOWN, headers.cseq_of, b"%d X"),
+    ("headers._MAX_KNOWN", headers._MAX_KNOWN, headers._sender_of, b"SIP/2.0/UDP %d"),
     ("message._MAX_KNOWN", message._MAX_KNOWN, message._key_of, b"X-%d"),
 ]
 
@@ -226,3 +234,12 @@ def test_every_limit_is_tested() -> None:
                 if isinstance(target, ast.Name) and target.id.lstrip("_").startswith(("MAX_", "MIN_", "LONGEST_")):
                     found.add(f"{path.stem}.{target.id}")
     assert found == ({one[0] for one in LIMITS} | {one[0] for one in KNOWN}) - {"agreement.HOP_NONCE_BYTES"}
+
+
+def test_everybody_who_remembers_is_tested() -> None:
+    found = set()
+    for path in sorted((ROOT / "shared" / "sipwire").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and any("cached" in ast.unparse(one) for one in node.decorator_list):
+                found.add(f"{path.stem}.{node.name}")
+    assert found == {f"{read.__module__.rpartition('.')[2]}.{read.__name__}" for _, _, read, _ in KNOWN}
