@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.proxies import lift_limits
 from benchmarks.report import Cell, at_most, show
 from lab.lab import Lab
 from lab.processes import LabError
@@ -73,14 +74,14 @@ async def _connect(
     answer = await _ask(reader, writer, _request(number, 1))
     challenge = choose(answer.get_all("proxy-authenticate"), _DOMAIN.encode())
     if challenge is None:
-        raise SystemExit(f"no challenge but {answer.status}")
+        raise LabError(f"no challenge but {answer.status}")
     secret = ha1(_USER.encode(), _DOMAIN.encode(), _PASSWORD.encode(), challenge.algorithm)
     again = _request(number, 2)
     credentials = authenticate(challenge, _USER.encode(), secret, "OPTIONS", again.uri, os.urandom(8).hex().encode())
     again.add("Proxy-Authorization", credentials.serialize())
     answer = await _ask(reader, writer, again)
     if answer.status != 200:
-        raise SystemExit(f"{answer.status} with a password")
+        raise LabError(f"{answer.status} with a password")
     return reader, writer
 
 
@@ -100,7 +101,7 @@ async def _hold(address: str, count: int, root: str, sources: list[str]) -> None
     await asyncio.to_thread(sys.stdin.read)
     ended = sum(reader.at_eof() for reader, _ in held)
     if ended:
-        raise SystemExit(f"{ended} connections have ended")
+        raise LabError(f"{ended} connections have ended")
     for _, writer in held:
         writer.transport.abort()
 
@@ -108,7 +109,10 @@ async def _hold(address: str, count: int, root: str, sources: list[str]) -> None
 def _main() -> None:
     address, count, root, *sources = sys.argv[1:]
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    asyncio.run(_hold(address, int(count), root, sources))
+    try:
+        asyncio.run(_hold(address, int(count), root, sources))
+    except (LabError, OSError) as error:
+        raise SystemExit(str(error)) from None
 
 
 # The measurement.
@@ -168,6 +172,7 @@ def _measure(count: int) -> float:
     with tempfile.TemporaryDirectory(prefix="wisp-bench-") as name, Lab(Path(name)) as lab:
         address = lab.make_domains(_DOMAIN)[_DOMAIN]
         lab.change(_DOMAIN, 'level = "debug"', 'level = "info"')
+        lift_limits(lab, _DOMAIN)
         asyncio.run(_add_account(lab))
         neighbour = lab.start_neighbour(_DOMAIN)
         with _held(lab, address, _WARM_UP):

@@ -21,21 +21,24 @@ from neighbour.config import load
 from neighbour.store.accounts import add_account
 from neighbour.store.database import Store
 
-__all__ = ["CALLEE", "CALLER", "DOMAIN", "PASSWORD", "PEER_DOMAIN", "Proxy", "cpu_seconds", "start_proxies"]
+__all__ = ["CALLEE", "DOMAIN", "PASSWORD", "Proxy", "cpu_seconds", "lift_limits", "start_proxies"]
 
 DOMAIN = "a.example"
 #: Whose calls nobody challenges.
 PEER_DOMAIN = "peer.example"
-CALLER, CALLEE, PASSWORD = "caller", "callee", "secret"
+CALLEE, PASSWORD = "callee", "secret"
+_CALLER = "caller"
 _START_S = 10.0
-_LIMITS = (
-    "# stranger_rate = 20\n",
-    "# stranger_burst = 400\n",
-    "# user_rate = 20\n",
-    "# user_burst = 200\n",
-    "# peer_rate = 1000\n",
-    "# peer_burst = 5000\n",
-)
+# What may be asked of one user, one address or one domain, and from when on the neighbour spares itself.
+_LIMITS = {
+    "# stranger_rate = 20\n": "stranger_rate = 1000000\n",
+    "# stranger_burst = 400\n": "stranger_burst = 1000000\n",
+    "# user_rate = 20\n": "user_rate = 1000000\n",
+    "# user_burst = 200\n": "user_burst = 1000000\n",
+    "# peer_rate = 1000\n": "peer_rate = 1000000\n",
+    "# peer_burst = 5000\n": "peer_burst = 1000000\n",
+    "# delay_ms = 300 ": "delay_ms = 10000 ",
+}
 _KAMAILIO_CONFIG = Path(__file__).with_name("kamailio.cfg")
 
 
@@ -88,7 +91,7 @@ def start_proxies(lab: Lab, peer: str, users: list[str]) -> list[Proxy]:
     Args:
         lab: an empty lab.
         peer: the address that PEER_DOMAIN sends from.
-        users: who registers, beside CALLER and CALLEE.
+        users: who registers, beside caller and callee.
 
     Raises:
         LabError: one does not start.
@@ -101,15 +104,20 @@ def start_proxies(lab: Lab, peer: str, users: list[str]) -> list[Proxy]:
     return proxies
 
 
+def lift_limits(lab: Lab, domain: str) -> None:
+    """Let a neighbour that does not run yet take whatever comes: all of it is one user's, or one domain's."""
+    for limit, none in _LIMITS.items():
+        lab.change(domain, limit, none)
+
+
 def _wisp(lab: Lab, peer: str, users: list[str]) -> Proxy:
     address = lab.make_domains(DOMAIN)[DOMAIN]
     lab.change(DOMAIN, "# md5 = false", "md5 = true")
     lab.change(DOMAIN, 'level = "debug"', 'level = "info"')
-    for limit in _LIMITS:
-        lab.change(DOMAIN, limit, f"{limit.split()[1]} = 1000000\n")  # all calls are one user's, or one domain's
+    lift_limits(lab, DOMAIN)
     with lab.configuration(DOMAIN).open("a") as file:
         file.write(f'[[peer]]\ndomain = "{PEER_DOMAIN}"\naddress = "{peer}:{SIP_PORT}"\ntransport = "udp"\n')
-    asyncio.run(_add_accounts(lab, [CALLER, CALLEE, *users]))
+    asyncio.run(_add_accounts(lab, [_CALLER, CALLEE, *users]))
     return Proxy("Wisp", lab.start_neighbour(DOMAIN), address, lab.next_address())
 
 
