@@ -21,7 +21,7 @@ from interop.phones import skip_without
 from rich.console import Console
 
 import peers
-from benchmarks import connections, proxy, report
+from benchmarks import connections, contacts, proxy, report
 from lab import demo, ladder, sound
 from lab.lab import Lab
 from lab.processes import LabError, Process
@@ -404,6 +404,13 @@ def test_bench_marks_what_is_over_its_limit(capsys: pytest.CaptureFixture[str]) 
     cells: list[report.Cell | str] = [report.at_most(value, 3, "{:.1f} KiB") for value in (3.0, 3.1)]
     report.show(Console(width=100), "A title", ["", "first", "second"], [["a figure", *cells]])
     assert re.search(r"^a figure +3\.0 KiB +3\.1 KiB over$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_bench_of_contacts(capsys: pytest.CaptureFixture[str]) -> None:
+    contacts.run(Console(width=100), [500, 2000])
+    found = re.findall(r"^([\d,]+) +(\d+) B +([\d.]+)( over)? +\d+ B *$", capsys.readouterr().out, re.MULTILINE)
+    assert [(count, over) for count, _, _, over in found] == [("500", ""), ("2,000", "")], "it is flat"
+    assert all(100 < int(size) < 2000 for _, size, _, _ in found)
 
 
 def test_bench_of_srtp() -> None:

@@ -169,7 +169,7 @@ class Fork:
             group = group[:left]
         started = [Branch(ways, left // len(group)) for ways in group]
         self._branches += started  # all of them, before the first can fail
-        if self._groups:
+        if self._groups or (len(started) > 1 and not self.is_invite):
             config = self._around.config
             patience_s = config.ring_s if self.is_invite else config.next_server_s
             self._ring_timer = self._loop.call_later(patience_s, self._ring_over)
@@ -450,8 +450,8 @@ class Fork:
         if response is not None and response.status >= 600:
             # "it SHOULD cancel all client pending transactions ..., and it MUST NOT create any new branches"
             self._groups.clear()
-            self._stop_ringing()
-            self._cancel_others(branch, [])
+            if self.is_invite:
+                self._cancel_others(branch, [])
         self._advance()
 
     def _advance(self) -> None:
@@ -545,7 +545,7 @@ class Fork:
             self._no_answer(branch)
 
     def _ring_over(self) -> None:
-        """Nobody of this group has answered in time: the next one's turn."""
+        """Nobody of this group has answered in time: the next one's turn, or that of what others have answered."""
         self._ring_timer = None
         pending = [branch for branch in self._branches if not branch.ended]
         for branch in pending:

@@ -123,4 +123,4 @@ async def alone(
         await at.stop()
         for writer in peer.writers:
             writer.transport.abort()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.05)

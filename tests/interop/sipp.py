@@ -115,10 +115,10 @@ class Exchange:
     Args:
         lab: an empty lab.
         scenarios: all that will be played.
-        settings: of each kind of neighbour: lines of its configuration, ``old|new``.
+        settings: of each kind of neighbour: keys of its configuration, and their values as TOML has them.
     """
 
-    def __init__(self, lab: Lab, scenarios: Sequence[Scenario], settings: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, lab: Lab, scenarios: Sequence[Scenario], settings: Mapping[str, Mapping[str, str]]) -> None:
         self._lab = lab
         self._scenarios = scenarios
         self._settings = settings
@@ -130,8 +130,10 @@ class Exchange:
         if kind not in self._neighbours:
             domain = f"{kind}.example"
             self._addresses[kind] = self._lab.make_domains(domain)[domain]
-            for line in ("# md5 = false|md5 = true", *self._settings[kind]):
-                self._lab.change(domain, *line.split("|"))
+            for key, value in {"md5": "true", **self._settings[kind]}.items():
+                self._lab.configure(domain, key, value)
+            if any(one.calls > _MOST_TRACED for one in self._scenarios if one.neighbour == kind):
+                self._lab.change(domain, 'level = "debug"', 'level = "info"')
             asyncio.run(self._add_accounts(kind, domain))
             self._neighbours[kind] = self._lab.start_neighbour(domain)
         return self._neighbours[kind]

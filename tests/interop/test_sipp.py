@@ -14,21 +14,20 @@ CALLS = 10_000
 CALLS_PER_S = 100  # which an otherwise loaded machine of two cores holds
 SLACK = 1.5  # at most so many times as long as that takes: sipp falls behind where it is starved
 
-#: Lines of the configuration of each kind of neighbour, ``old|new``.
+#: What each kind of neighbour has otherwise than by default.
 SETTINGS = {
-    "plain": (),
-    "impatient": ("# timer_c_s = 180|timer_c_s = 2",),
-    "forgetful": ("# nonce_life_s = 60|nonce_life_s = 5",),
-    "redirecting": ('# mode = "proxy"|mode = "redirect"',),
+    "plain": {},
+    "impatient": {"timer_c_s": "2"},
+    "forgetful": {"nonce_life_s": "5"},
+    "redirecting": {"mode": '"redirect"'},
     # All calls are one user's, from one address, and other tests may want the processor, too.
-    "busy": (
-        'level = "debug"|level = "info"',
-        "# stranger_rate = 20|stranger_rate = 1000000",
-        "# stranger_burst = 400|stranger_burst = 1000000",
-        "# user_rate = 20|user_rate = 1000000",
-        "# user_burst = 200|user_burst = 1000000",
-        "# delay_ms = 300|delay_ms = 10000",
-    ),
+    "busy": {
+        "stranger_rate": "1000000",
+        "stranger_burst": "1000000",
+        "user_rate": "1000000",
+        "user_burst": "1000000",
+        "delay_ms": "10000",
+    },
 }
 ANSWERS = Callee("answers")
 CANCELLED = Callee("is-cancelled", values={"tag": "c"})

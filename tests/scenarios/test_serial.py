@@ -222,6 +222,19 @@ async def test_a_message_that_is_refused_is_not_kept_waiting(here: World) -> Non
     assert here.loop.time() < 10
 
 
+@pytest.mark.parametrize("status", [415, 603])
+@scenario(proxy={"next_server_s": 4.0})
+async def test_a_message_that_one_phone_refuses_and_the_other_never_gets(here: World, status: int) -> None:
+    """The same for phones of one q: after Timer F the refusal would come too late."""
+    (carol,) = await here.phones("carol")
+    one, two = await here.ring_group("dave", "1", "1")
+    one.gets("MESSAGE").answers(status, to="MESSAGE")
+    two.link.down = True
+    call = carol.ask(carol.new("MESSAGE", "dave"))
+    assert (await call.final()).status == status
+    assert call.arrivals[-1] - one.arrivals[0] == pytest.approx(4.0, abs=0.05)
+
+
 @scenario(proxy={"next_server_s": 10.0})
 async def test_no_message_after_its_sender_has_given_up(here: World) -> None:
     """It would be told as not delivered, and delivered (RFC 4320 section 4.2)."""

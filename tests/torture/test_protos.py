@@ -45,6 +45,9 @@ class Place(Domain):
             place = cls(lab, NAME, lab.make_domains(NAME)[NAME])
             lab.change(NAME, 'level = "debug"', f'level = "{level}"')
             lab.change(NAME, '# listen = "127.0.0.1:9464"', f'listen = "{place.address}:9464"')
+            for key in ("stranger_rate", "stranger_burst", "user_rate", "user_burst"):
+                lab.configure(NAME, key, "1000000")
+            lab.configure(NAME, "delay_ms", "10000")
             url = load(place.folder / "wisp.toml").store_url
             await asyncio.to_thread(migrate, url)
             store = Store(url)

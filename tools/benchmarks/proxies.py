@@ -31,13 +31,13 @@ _CALLER = "caller"
 _START_S = 10.0
 # What may be asked of one user, one address or one domain, and from when on the neighbour spares itself.
 _LIMITS = {
-    "# stranger_rate = 20\n": "stranger_rate = 1000000\n",
-    "# stranger_burst = 400\n": "stranger_burst = 1000000\n",
-    "# user_rate = 20\n": "user_rate = 1000000\n",
-    "# user_burst = 200\n": "user_burst = 1000000\n",
-    "# peer_rate = 1000\n": "peer_rate = 1000000\n",
-    "# peer_burst = 5000\n": "peer_burst = 1000000\n",
-    "# delay_ms = 300 ": "delay_ms = 10000 ",
+    "stranger_rate": 1_000_000,
+    "stranger_burst": 1_000_000,
+    "user_rate": 1_000_000,
+    "user_burst": 1_000_000,
+    "peer_rate": 1_000_000,
+    "peer_burst": 1_000_000,
+    "delay_ms": 10_000,
 }
 _KAMAILIO_CONFIG = Path(__file__).with_name("kamailio.cfg")
 
@@ -106,13 +106,13 @@ def start_proxies(lab: Lab, peer: str, users: list[str]) -> list[Proxy]:
 
 def lift_limits(lab: Lab, domain: str) -> None:
     """Let a neighbour that does not run yet take whatever comes: all of it is one user's, or one domain's."""
-    for limit, none in _LIMITS.items():
-        lab.change(domain, limit, none)
+    for key, value in _LIMITS.items():
+        lab.configure(domain, key, str(value))
 
 
 def _wisp(lab: Lab, peer: str, users: list[str]) -> Proxy:
     address = lab.make_domains(DOMAIN)[DOMAIN]
-    lab.change(DOMAIN, "# md5 = false", "md5 = true")
+    lab.configure(DOMAIN, "md5", "true")
     lab.change(DOMAIN, 'level = "debug"', 'level = "info"')
     lift_limits(lab, DOMAIN)
     with lab.configuration(DOMAIN).open("a") as file:

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import random
+import re
 import shlex
 import socket
 import subprocess
@@ -155,6 +156,20 @@ class Lab:
         if old not in text:
             raise LabError(f"{path}: has no {old!r}")
         path.write_text(text.replace(old, new))
+
+    def configure(self, domain: str, key: str, value: str) -> None:
+        """Give a key of a domain's configuration another value than its default, whatever that is.
+
+        Args:
+            domain: whose.
+            key: one that is in one table only.
+            value: as TOML has it.
+        """
+        path = self.configuration(domain)
+        text, count = re.subn(rf"^# {key} = [^#\n]*", f"{key} = {value} ", path.read_text(), flags=re.MULTILINE)
+        if count != 1:
+            raise LabError(f"{path}: has {count or 'no'} {key!r} at its default")
+        path.write_text(text)
 
     def make_terminal(self, domain: str, user: str, **settings: Any) -> Path:
         """Make a terminal account with its configuration; returns that file.

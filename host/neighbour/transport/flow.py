@@ -66,14 +66,18 @@ def numbered(address: str) -> str:
 
 def socket_address(address: tuple[str, int]) -> tuple[str, int] | tuple[str, int, int, int]:
     """An address as sockets take it: with the zone of a link-local one beside it."""
+    if "%" not in address[0]:
+        return address
     host, zone, number = numbered(address[0]).partition("%")
-    return (host, address[1], 0, int(number)) if zone else address
+    return (host, address[1], 0, int(number)) if zone else (host, address[1])
 
 
 def peer_address(address: "tuple[Any, ...]") -> tuple[str, int]:
     """An address as sockets give it, the inverse of `socket_address`."""
-    host, port = address[:2]
-    return (f"{host.partition('%')[0]}%{address[3]}", port) if len(address) > 2 and address[3] else (host, port)
+    if len(address) == 2:
+        return address
+    host, port, _, zone = address
+    return (f"{host.partition('%')[0]}%{zone}", port) if zone else (host, port)
 
 
 def peer_token(domain: str) -> bytes:
