@@ -492,15 +492,16 @@ def test_strangers_leave_nothing_behind(tmp_path: Path) -> None:
                     for one in strangers:
                         one.send(request("INVITE", "sip:dave@a.example", "nobody"))
                         assert (await one.raw()).startswith(b"SIP/2.0 407 ")
+                await asyncio.sleep(0.5)  # timers that were stopped are thrown away when their time comes
                 for known in (address_of, cseq_of, uri_of):  # of which there is a bounded number
-                    known.cache_clear()  # type: ignore[attr-defined]
+                    known.cache_clear()
                 gc.collect()
                 return len(gc.get_objects())
 
             await knock(5)
             before = await knock(5)
             after = await knock(100)
-            assert after - before < 500  # for 2000 INVITEs: timers that are cancelled wait to be thrown away
+            assert after - before < 200  # for 2000 INVITEs
             assert at.value("wisp_transactions") == 0
             assert at.value("wisp_auth_total", result="challenged") >= 2200
 
