@@ -37,6 +37,15 @@ def apply(function, value):
     return function(value)
 
 
+def later(wanted, unused):
+    """An argument that a function within sees, beside one of its own."""
+
+    def answer(value):
+        return wanted, value
+
+    return answer
+
+
 class Thing:
     """A class whose attributes have names that others have too."""
 
@@ -78,6 +87,7 @@ def run():
     thing = Thing(size=4)
     found = [thing.run(), _same(_LIMIT), apply(lambda value, limit=1: (value, _same(value)), 5)]
     found.append(module.shadow(3, key=1))
+    found.append(module.later("wanted", None)("value"))
     found.append(module.shadow(2, 3, 4))
     try:
         raise ValueError("said")
@@ -99,11 +109,15 @@ except ImportError:
 LIMIT = 12
 
 
+def _as_given(value):
+    return value
+
+
 class Other:
     _a = 1
 
     def __init__(self, given):
-        self._b = given
+        self._b = _as_given(given)
 
     def value(self):
         return self._a, self._b
@@ -132,14 +146,90 @@ def run(code: str, folder: Path) -> list[object]:
 
 
 def test_a_linked_program_does_the_same(sources: Path, tmp_path: Path) -> None:
-    linked, legend = link("sipwire.second", ("run",))
+    made = link("sipwire.second", ("run",), "linked")
+    [linked] = made.sources.values()
     (tmp_path / "linked.py").write_text(linked)
+    assert list(made.sources) == ["linked1"]
     assert "sipwire" not in linked
     assert "Words for people" not in linked
-    assert {"sipwire.first._same", "sipwire.second._same"} <= set(legend.values())
+    assert {"sipwire.first._same", "sipwire.second._same"} <= set(made.legend.values())
     expected = run("import sipwire.second; sipwire.second.run()", sources)
-    assert len(expected) == 8
+    assert len(expected) == 9
     assert run("import linked; linked.run()", tmp_path) == expected
+
+
+def test_in_parts(sources: Path, tmp_path: Path) -> None:
+    """Each part imports what it needs of the others, numbers have no names, and names of one part are used by others."""
+    expected = run("import sipwire.second; sipwire.second.run()", sources)
+    for parts in (2, 3):
+        folder = tmp_path / str(parts)
+        folder.mkdir()
+        made = link("sipwire.second", ("run",), "linked", parts)
+        assert list(made.sources) == [f"linked{i + 1}" for i in range(parts)]
+        for name, source in made.sources.items():
+            (folder / f"{name}.py").write_text(source)
+        assert "from linked1 import" in made.sources[f"linked{parts}"]
+        names = [name.rpartition(".")[2] for name in made.legend]
+        assert len(set(names)) < len(names)
+        assert run(f"import linked{parts}; linked{parts}.run()", folder) == expected
+
+
+ON_DEMAND = """
+from sipwire.third import LIMIT, Other
+
+_FACTOR = 3
+
+
+def _double(value):
+    return 2 * value
+
+
+class Tool:
+    def __init__(self, size):
+        self._size = size
+
+    def use(self):
+        return _double(self._size) * _FACTOR, Other(LIMIT).value()
+"""
+DEMANDING = """
+import json
+import sys
+from sipwire.third import Other
+
+
+def run():
+    from .tool import Tool
+
+    found = [Tool(5).use(), Other(1).value(), "sipwire.tool" in sys.modules]
+    print(json.dumps(found))
+"""
+
+
+def test_on_demand(sources: Path, tmp_path: Path) -> None:
+    """It stays a module of its own, with what only it needs, and takes the rest from the program."""
+    (sources / "sipwire" / "tool.py").write_text(ON_DEMAND)
+    (sources / "sipwire" / "second.py").write_text(DEMANDING)
+    expected = run("import sipwire.second; sipwire.second.run()", sources)
+    folder = tmp_path / "image"
+    made = link("sipwire.second", ("run",), "sipwire.part", 1, ("sipwire.tool",))
+    assert list(made.sources) == ["sipwire.part1", "sipwire.tool"]
+    assert "Tool" not in made.sources["sipwire.part1"].replace("from sipwire.tool import Tool", "").replace(
+        "Tool(5)", ""
+    )
+    assert "from sipwire.part1 import" in made.sources["sipwire.tool"]
+    for name, source in made.sources.items():
+        path = folder / (name.replace(".", "/") + ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    (folder / "sipwire" / "__init__.py").touch()
+    assert run("import sipwire.part1; sipwire.part1.run()", folder) == expected
+
+
+def test_on_demand_is_no_matter_of_a_whole_module(sources: Path) -> None:
+    (sources / "sipwire" / "tool.py").write_text(ON_DEMAND)
+    (sources / "sipwire" / "second.py").write_text("from sipwire.tool import Tool\n")
+    with pytest.raises(LinkError, match=r"sipwire\.tool is loaded on demand, in a function"):
+        link("sipwire.second", (), "sipwire.part", 1, ("sipwire.tool",))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +259,11 @@ def test_the_image(tmp_path: Path) -> None:
     build(folder, native=False)
     made = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert "old.mpy" not in made
-    assert {"terminal/app.mpy", "terminal/board/esp32.mpy", "sipwire/plain.mpy"} <= made
+    assert {"terminal/app.mpy", "terminal/board/esp32.mpy", "sipwire/plain.mpy", "terminal/proof.mpy"} <= made
+    # What is loaded now and then is in no part.
+    for name in ("part1", "part2"):
+        assert b"rspauth" not in (folder / "terminal" / f"{name}.mpy").read_bytes()
+    assert b"rspauth" in (folder / "terminal" / "proof.mpy").read_bytes()
     assert "sipwire/viper.py" not in made
     legend = dict(line.split(" ") for line in (tmp_path / "image.names").read_text().splitlines())
     assert "sipwire.message.parse" in legend.values()
@@ -188,8 +282,7 @@ def test_the_image(tmp_path: Path) -> None:
 
 def test_nothing_of_the_host_is_in_it() -> None:
     """The terminal imports nothing that only a host needs."""
-    _, legend = link()
-    modules = {name.rpartition(".")[0] for name in legend.values()}
+    modules = {name.rpartition(".")[0] for name in link().legend.values()}
     assert "terminal.phone" in modules
     for host_only in ("stream", "digest_server"):
         assert (ROOT / "shared" / "sipwire" / f"{host_only}.py").exists()

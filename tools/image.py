@@ -3,11 +3,12 @@
     python tools/image.py DIR     terminal/ and sipwire/ as .mpy files, ready for a device's file system or MICROPYPATH
 
 Code loaded from a file system lies in the heap, and there names, constants and tables weigh twice as much as bytecode.
-So everything that `terminal.app` imports is *linked* into its one module: every module-level name is resolved here and
-not on the device, equal constants are kept once, numbers are put in their places, and names that nothing outside can
-see become short ones, the same few again and again. What the code does is left alone. DIR.names says what is what, to
-read a traceback by. The board modules, which are picked at run time, and the native helper stay files of their own.
-`tests/test_image.py` shows what the linker has to get right.
+So everything that `terminal.app` imports is *linked* into two modules that it loads one after the other: every
+module-level name is resolved here and not on the device, equal constants are kept once, numbers are put in their
+places, and names that nothing outside can see become short ones, the same few again and again. What the code does is
+left alone. DIR.names says what is what, to read a traceback by. The board modules, which are picked at run time, the
+native helper, and what is loaded on demand (`terminal.demand`) stay files of their own. `tests/test_image.py` shows
+what the linker has to get right.
 """
 
 import argparse
@@ -22,13 +23,20 @@ from collections.abc import Iterator
 from keyword import iskeyword
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
-__all__ = ["LinkError", "build", "link"]
+__all__ = ["LinkError", "Linked", "build", "link"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SOURCES = (_ROOT / "shared", _ROOT / "device")
 _ENTRY = "terminal.app"
 _KEPT = ("run", "main", "Terminal")  # what others import from the entry
+# The linked program is loaded in parts. What loading leaves behind is garbage in small pieces between the functions,
+# where small things of the next part find room; else that takes 9 KB out of the largest free piece of heap.
+_PART = "terminal.part"
+_PARTS = 2
+# Loaded for a moment now and then (`terminal.demand`), so not linked with the rest.
+_ON_DEMAND = ("terminal.config", "terminal.descriptions", "terminal.proof", "terminal.texting")
 # Never linked: picked at run time, or native code for one architecture.
 _APART = ("sipwire.viper", "sipwire.plain", "terminal.board", "terminal.settings", "terminal.wlan")
 # What stays apart, and what that imports.
@@ -204,9 +212,9 @@ def _arguments(arguments: ast.arguments) -> set[str]:
     return {argument.arg for argument in every if argument is not None}
 
 
-def _load(entry: str) -> list[_Module]:
-    """The modules to link, each after those that it imports."""
-    ordered: list[_Module] = []
+def _load(entry: str, on_demand: tuple[str, ...]) -> list[list[_Module]]:
+    """The modules to link, each after those that it imports: the program's, then those of each that is on demand."""
+    groups: list[list[_Module]] = []
     started: set[str] = set()
 
     def visit(name: str) -> None:
@@ -214,19 +222,29 @@ def _load(entry: str) -> list[_Module]:
             return
         started.add(name)
         module = _Module(name)
-        module.tree = _Imports(module, visit).visit(module.tree)
-        ordered.append(module)
+        module.tree = _Imports(module, visit, on_demand).visit(module.tree)
+        groups[-1].append(module)
 
-    visit(entry)
-    return ordered
+    for name in (entry, *on_demand):
+        groups.append([])
+        visit(name)
+    return groups
 
 
 class _Imports(ast.NodeTransformer):
     """Takes out imports of what is linked, and notes what their names mean."""
 
-    def __init__(self, module: _Module, visit: "object") -> None:
+    def __init__(self, module: _Module, visit: "object", on_demand: tuple[str, ...]) -> None:
         self._module = module
         self._visit_module = visit
+        self._on_demand = on_demand
+        self._depth = 0
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self._depth += 1
+        self.generic_visit(node)
+        self._depth -= 1
+        return node
 
     def visit_Import(self, node: ast.Import) -> ast.AST:
         for alias in node.names:
@@ -237,7 +255,9 @@ class _Imports(ast.NodeTransformer):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
         source = self._module.resolve(node)
-        if source.split(".")[0] not in ("sipwire", "terminal") or _is_apart(source):
+        if source in self._on_demand and not self._depth:
+            raise LinkError(f"{self._module.name}: line {node.lineno}: {source} is loaded on demand, in a function")
+        if source.split(".")[0] not in ("sipwire", "terminal") or _is_apart(source) or source in self._on_demand:
             node.module, node.level = source, 0
             self._module.outside.update(alias.asname or alias.name for alias in node.names)
             return node
@@ -370,6 +390,8 @@ class _Rename(ast.NodeTransformer):
         """New names for arguments that are only ever given by position, clear of every name used in the function."""
         used = bound | {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
         used |= {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
+        # A function in a function sees the arguments around it, by their new names.
+        used |= {new for around in self._arguments for new in around.values()}
         free = (name for name in _short_names("", string.ascii_lowercase) if name not in used and not iskeyword(name))
         renamed = {}
         for argument in node.args.args:
@@ -407,34 +429,39 @@ class _Rename(ast.NodeTransformer):
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension  # noqa: N815
 
 
-def link(entry: str = _ENTRY, kept: tuple[str, ...] = _KEPT) -> tuple[str, dict[str, str]]:
+def link(
+    entry: str = _ENTRY,
+    kept: tuple[str, ...] = _KEPT,
+    prefix: str = "",
+    parts: int = 1,
+    on_demand: tuple[str, ...] = (),
+) -> "Linked":
     """Link a module and all it imports.
-
-    Returns:
-        The source of one module that does what ``entry`` does, and what its new names were: ``module.name`` by name.
 
     Args:
         entry: a module's dotted name.
         kept: names of the entry that others import.
+        prefix: of the names of the modules that are made; their number follows.
+        parts: how many modules to make.
+        on_demand: modules that functions import when they need them; they keep their names.
 
     Raises:
         LinkError: the sources have something the linker does not understand.
     """
-    modules = _load(entry)
-    names: dict[tuple[str, str], str] = {(entry, name): name for name in kept}
-    pool: list[str] = []
-    short, upper = _short_names("_", string.ascii_lowercase), _short_names("_", string.ascii_uppercase)
-    for module in modules:
-        for name in sorted(module.globals - module.outside - set(module.linked)):
-            if (module.name, name) in names:
-                continue
-            if name in module.constants:
-                # Of these MicroPython keeps nothing at all; no attribute may have such a name.
-                names[(module.name, name)] = next(upper)
-            else:
-                pool.append(next(short))
-                names[(module.name, name)] = pool[-1]
-    legend = {new: f"{module}.{name}" for (module, name), new in names.items()}
+    groups = _load(entry, on_demand)
+    modules = [module for group in groups for module in group]
+    divided = [_Part(f"{prefix}{i + 1}", group) for i, group in enumerate(_divide(groups[0], parts))]
+    divided += [_Part(name, group) for name, group in zip(on_demand, groups[1:], strict=True)]
+    kept_names = {(entry, name): name for name in kept}
+    for group in groups[1:]:
+        kept_names.update({(group[-1].name, name): name for name in group[-1].globals if not name.startswith("_")})
+    names, shared, pool = _name(divided, kept_names)
+    legend = {
+        f"{part.name}.{names[(module.name, name)]}": f"{module.name}.{name}"
+        for part in divided
+        for module in part.modules
+        for name in module.globals - module.outside - set(module.linked)
+    }
     # Names that a module hands on from outside it (compat) are the same everywhere.
     for module in modules:
         for name in module.outside:
@@ -442,7 +469,6 @@ def link(entry: str = _ENTRY, kept: tuple[str, ...] = _KEPT) -> tuple[str, dict[
         for local, (source, name) in module.linked.items():
             if name:
                 names.setdefault((module.name, local), names.get((source, name), name))
-    pool += itertools.islice(short, max(0, 100 - len(pool)))  # for attributes, of which no class has so many
     keywords = {
         keyword.arg
         for module in modules
@@ -451,19 +477,132 @@ def link(entry: str = _ENTRY, kept: tuple[str, ...] = _KEPT) -> tuple[str, dict[
         for keyword in node.keywords
         if keyword.arg
     }
-    body: list[ast.stmt] = []
-    imports: list[str] = []
-    for module in modules:
-        tree = _Rename(module, names, pool, keywords).visit(module.tree)
-        for statement in tree.body:
-            if isinstance(statement, ast.Import | ast.ImportFrom):
-                text = ast.unparse(statement)
-                if text not in imports:
-                    imports.append(text)
-            elif not isinstance(statement, ast.Pass):
-                body.append(statement)
-    source = ast.unparse(ast.fix_missing_locations(ast.Module(body, [])))
-    return "\n".join([*imports, source]) + "\n", legend
+    for part in divided:
+        for module in part.modules:
+            for one in _Rename(module, names, pool, keywords).visit(module.tree).body:
+                if isinstance(one, ast.Import | ast.ImportFrom):
+                    for alias in one.names:
+                        part.imports[alias.asname or alias.name] = type(one)(**{**vars(one), "names": [alias]})
+                elif not isinstance(one, ast.Pass):
+                    part.body.append(one)
+    return Linked({name: _source(body) for name, body in _join(divided, shared)}, legend)
+
+
+class Linked(NamedTuple):
+    """What has been linked.
+
+    Attributes:
+        sources: of one or more modules, by their names: those of the program, which have to be imported in that order
+            and the last of which has the entry's names, and then what is loaded on demand.
+        legend: what the new names were: ``module.name`` by name.
+    """
+
+    sources: dict[str, str]
+    legend: dict[str, str]
+
+
+def _source(body: list[ast.stmt]) -> str:
+    return ast.unparse(ast.fix_missing_locations(ast.Module(body, []))) + "\n"
+
+
+def _is_const(statement: ast.stmt) -> bool:
+    """Whether it is ``_A = const(7)``, of which nothing is left but the number wherever the name stands."""
+    return (
+        isinstance(statement, ast.Assign)
+        and isinstance(statement.value, ast.Call)
+        and ast.unparse(statement.value.func) == "const"
+        and _is_private(ast.unparse(statement.targets[0]))
+    )
+
+
+class _Part:
+    """A module of the image: its name, what is linked into it, its statements, and imports that they may need."""
+
+    def __init__(self, name: str, modules: list[_Module]) -> None:
+        self.name = name
+        self.modules = modules
+        self.body: list[ast.stmt] = []
+        self.imports: dict[str, ast.stmt] = {}
+
+
+def _divide(modules: list[_Module], parts: int) -> list[list[_Module]]:
+    """Divide modules, which stay whole and in order, into parts of about the same size."""
+    sizes = [len(ast.unparse(module.tree)) for module in modules]
+    divided: list[list[_Module]] = [[] for _ in range(parts)]
+    size = 0
+    for module, own in zip(modules, sizes, strict=True):
+        divided[(size + own // 2) * parts // sum(sizes)].append(module)
+        size += own
+    return divided
+
+
+def _name(
+    parts: list[_Part], kept: dict[tuple[str, str], str]
+) -> tuple[dict[tuple[str, str], str], set[str], list[str]]:
+    """Name everything that modules define.
+
+    A name that only one part knows is a short one that others use as well: each new name costs a device ten bytes, and
+    their table doubles when it is full.
+
+    Returns:
+        The new names by (module, name); those that other parts import; and short names for attributes.
+    """
+    names = dict(kept)
+    foreign = {
+        source
+        for part in parts
+        for module in part.modules
+        for source in module.linked.values()
+        if source[0] not in [one.name for one in part.modules]
+    }
+    short, upper = _short_names("_", string.ascii_lowercase), _short_names("_", string.ascii_uppercase)
+    # What a module hands on from outside keeps its name.
+    shared = {
+        name for part in parts for module in part.modules for name in module.outside if (module.name, name) in foreign
+    }
+    own: list[list[tuple[str, str]]] = []
+    for part in parts:
+        own.append([])
+        for module in part.modules:
+            for name in sorted(module.globals - module.outside - set(module.linked)):
+                key = (module.name, name)
+                if name in module.constants and key not in names:
+                    # Of these MicroPython keeps nothing at all; no attribute may have such a name.
+                    names[key] = next(upper)
+                elif key in foreign or (module.name, "") in foreign:
+                    shared.add(names.setdefault(key, next(short)))
+                elif key not in names:
+                    own[-1].append(key)
+    for keys in own:
+        free = (name for name in _short_names("_", string.ascii_lowercase) if name not in shared)
+        names.update(zip(keys, free, strict=False))
+    # Of attributes no class has so many.
+    return names, shared, list(itertools.islice(_short_names("_", string.ascii_lowercase), 150))
+
+
+def _join(parts: list[_Part], shared: set[str]) -> Iterator[tuple[str, list[ast.stmt]]]:
+    """Let each part import what it needs: its name, and its statements with these imports."""
+    where: dict[str, str] = {}
+    consts: dict[str, ast.stmt] = {}
+    for part in parts:
+        bound = _bound_names(part.body)
+        used = {one.id for statement in part.body for one in ast.walk(statement) if isinstance(one, ast.Name)} - bound
+        values = [consts[one] for one in sorted(used) if one in consts]
+        if values:
+            used.add("const")
+        head: list[ast.stmt] = [part.imports[one] for one in sorted(used) if one in part.imports]
+        for source in sorted(set(where.values())):
+            found = [ast.alias(one) for one in sorted(used) if where.get(one) == source]
+            if found:
+                head.append(ast.ImportFrom(source, found, 0))
+        missing = sorted(used & shared - set(where))
+        if missing:
+            raise LinkError(f"{part.name} needs {missing[0]}, which a later part has")
+        yield part.name, head + values + part.body
+        for statement in part.body:
+            if _is_const(statement):
+                consts.update(dict.fromkeys(_bound_names([statement]), statement))
+        where.update(dict.fromkeys(bound & (shared | {"const"}), part.name))
 
 
 def _compiler() -> ModuleType:
@@ -507,10 +646,16 @@ def build(folder: Path, *, native: bool = True) -> None:
         relative = path.relative_to(next(source for source in _SOURCES if path.is_relative_to(source)))
         tree = _strip(ast.parse(path.read_text(encoding="utf-8")))
         _compile(ast.unparse(tree), path.name, folder / relative.with_suffix(".mpy"))
-    source, legend = link()
-    _compile(source, "app.py", folder / (_ENTRY.replace(".", "/") + ".mpy"))
+    linked = link(_ENTRY, _KEPT, _PART, _PARTS, _ON_DEMAND)
+    entry = ["import gc"]
+    for name, source in linked.sources.items():
+        _compile(source, f"{name.rpartition('.')[2]}.py", folder / (name.replace(".", "/") + ".mpy"))
+        if name not in _ON_DEMAND:
+            entry += [f"import {name}", "gc.collect()"]
+    entry.append(f"from {_PART}{_PARTS} import {', '.join(_KEPT)}")
+    _compile("\n".join(entry), "app.py", folder / (_ENTRY.replace(".", "/") + ".mpy"))
     folder.with_name(folder.name + ".names").write_text(
-        "".join(f"{new} {old}\n" for new, old in sorted(legend.items())), encoding="utf-8"
+        "".join(f"{new} {old}\n" for new, old in sorted(linked.legend.items())), encoding="utf-8"
     )
     if native:
         path = _path(_NATIVE)
@@ -534,7 +679,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         if options.source:
-            print(link()[0], end="")
+            print("".join(link().sources.values()), end="")
         else:
             build(options.folder)
     except LinkError as error:

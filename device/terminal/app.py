@@ -13,18 +13,19 @@ from time import sleep_ms
 from cryptolib import aes
 
 from sipwire.compat import const
-from sipwire.hop import OVERHEAD_BYTES
 
 from . import phone as states
+from .addressing import target_of
 from .board import open_board
 from .clock import Clock
-from .config import ConfigError, load
+from .demand import call
 from .events import emit, starved
 from .link import Link
 from .media import Media
 from .phone import Phone
 from .registration import Registration
-from .useragent import MAX_MESSAGE_BYTES, UserAgent
+from .settings import ConfigError
+from .useragent import MAX_DATAGRAM_BYTES, UserAgent
 
 __all__ = ["Terminal", "main", "run"]
 
@@ -33,6 +34,9 @@ _BUTTON_MS = const(50)  # how often a button is looked at, and a lamp blinks
 _COLLECT_BYTES = const(4096)  # allocated between two collections of garbage: few, so that the heap stays in one piece
 _MEASURE_MS = const(1000)  # between two looks at how much of the heap lives
 _AES_ECB = const(1)
+_HELP = "unknown; try call URI, answer, reject, hangup, hold, resume, message URI TEXT, status, quit"
+_ROOM_BYTES = const(6144)
+_SMALL_DATAGRAM_BYTES = const(1500)  # what does not come in fragments; the rest is cut off, and fails its tag
 _MAX_STARVED = const(10)  # rounds in a row without memory for their work, until the program gives up
 
 
@@ -63,7 +67,7 @@ class Terminal:
     """A running terminal.
 
     Args:
-        config: a `terminal.config.Config`.
+        config: a `terminal.settings.Config`.
     """
 
     def __init__(self, config):
@@ -76,19 +80,16 @@ class Terminal:
         self._registration = None  # not connected
         self._running = True
         self._quit_at = None
-        self._peak = 0
+        self._live = self._peak = 0
         self._collect_at = 0
+        self._room = None
         self._link = Link(_new_aes)
         for item in self._board.inputs():
             self._poll.register(item, select.POLLIN)
 
     def _connect(self):
-        """Open the sockets for our present address, and begin to register."""
+        """Open the sockets for our present address, and begin to register. A call that stands goes on from there."""
         config = self._config
-        if self._phone:
-            self._phone.lose(self._clock.now())
-        # There is no memory for these and their successors.
-        self._agent = self._media = self._phone = None
         for old in (self._sip, self._rtp):
             if old:
                 self._poll.unregister(old)
@@ -112,10 +113,15 @@ class Terminal:
         now = self._clock.now()
         host = address.encode()
         contact = b"sip:%s@%s:%d" % (config.user, host, config.sip_port)
-        self._agent = UserAgent(self._link, b"%s:%d" % (host, config.sip_port))
-        self._media = Media(self._rtp, _resolve, self._board.audio, _new_aes)
-        self._phone = Phone(config, self._agent, contact, host, self._media)
-        self._agent.phone = self._phone
+        via = b"%s:%d" % (host, config.sip_port)
+        if self._phone:
+            self._agent.move(via)
+            self._media.socket = self._rtp
+            self._phone.move(contact, host, now)
+        else:
+            self._agent = UserAgent(self._link, via)
+            self._media = Media(self._rtp, _resolve, self._board.audio, _new_aes)
+            self._phone = self._agent.phone = Phone(config, self._agent, contact, host, self._media)
         self._registration = Registration(config, self._agent, self._link, contact, now)
 
     def _open(self, opened, address, port):
@@ -137,6 +143,7 @@ class Terminal:
                 self._work()
                 rounds = 0
             except MemoryError:
+                self._room = None
                 rounds += 1
                 starved()
                 if rounds == _MAX_STARVED:
@@ -164,8 +171,10 @@ class Terminal:
             except (OSError, ValueError) as error:
                 self._phone.hang_up(now, "media: %s" % error)
         if sip:
+            self._room = None
             self._receive(now)
         for line in self._board.commands():
+            self._room = None
             self._command(line, now)
         self._handle_timers(now)
         self._transmit()
@@ -181,16 +190,26 @@ class Terminal:
         return max(wait, 0)
 
     def _receive(self, now):
-        try:
-            datagram = self._sip.recv(MAX_MESSAGE_BYTES + OVERHEAD_BYTES)
-        except OSError:
-            return  # "connection refused": nobody listens there just now, and timers go on
-        if datagram and self._agent.receive(datagram, now):
+        opened = self._take(now)
+        if opened and self._agent.take(opened, now):
             self._registration.heard()
+
+    def _take(self, now):
+        try:
+            try:
+                datagram = self._sip.recv(MAX_DATAGRAM_BYTES)
+            except MemoryError:
+                # Nothing has been read yet. There is not so much room in one piece: then for what most messages need.
+                gc.collect()
+                datagram = self._sip.recv(_SMALL_DATAGRAM_BYTES)
+        except OSError:
+            return None  # "connection refused": nobody listens there just now, and timers go on
+        return datagram and self._agent.open(datagram, now)
 
     def _handle_timers(self, now):
         for part in (self._agent, self._registration, self._phone):
             if part.timer_at is not None and part.timer_at <= now:
+                self._room = None
                 part.handle_timer(now)
         if self._wlan and self._wlan.is_lost(now):
             self._registration = None
@@ -202,8 +221,19 @@ class Terminal:
             self._running = False
 
     def _collect(self):
+        """Collect the garbage, look at what lives, and keep room in one piece.
+
+        What comes by the second, and the little that lives long, is allocated beside it. Whoever deals with a message
+        lets go of it first: messages are large, and need memory in one piece.
+        """
+        self._room = None
         gc.collect()
-        self._peak = max(self._peak, gc.mem_alloc())
+        self._live = gc.mem_alloc()
+        self._peak = max(self._peak, self._live)
+        try:
+            self._room = bytearray(_ROOM_BYTES)
+        except MemoryError:
+            pass
 
     def _transmit(self):
         for datagram in self._agent.outgoing:
@@ -227,6 +257,10 @@ class Terminal:
             phone.reject(now)
         elif command == "hangup":
             phone.hang_up(now)
+        elif command == "hold" or command == "resume":
+            phone.hold(command == "hold", now)
+        elif command == "message" and len(words) > 2:
+            self._write(words[1], line.split(None, 2)[2], now)
         elif command == "button":
             self._button(now)
         elif command == "status":
@@ -237,7 +271,7 @@ class Terminal:
             self._registration.unregister(now)
             self._quit_at = now + 500
         else:
-            emit("refused", command=command, reason="unknown; try call URI, answer, reject, hangup, status, quit")
+            emit("refused", command=command, reason=_HELP)
 
     def _button(self, now):
         if self._phone.state == states.RINGING:
@@ -253,6 +287,13 @@ class Terminal:
         else:
             emit("refused", command="call", reason="not registered")
 
+    def _write(self, target, words, now):
+        uri = target_of(target, self._config.domain)
+        if uri and self._link.is_open:
+            call("terminal.texting", "send_text", self._config, self._agent, uri, words, now)
+        else:
+            emit("refused", command="message", reason="not registered" if uri else "malformed URI")
+
     def _status(self):
         self._collect()
         emit(
@@ -260,7 +301,7 @@ class Terminal:
             registration=self._registration.state,
             phone=self._phone.state,
             peer=self._phone.peer or None,
-            heap_used=gc.mem_alloc(),
+            heap_used=self._live,
             heap_peak=self._peak,
             dropped=self._link.dropped,
             malformed=self._agent.malformed,
@@ -270,7 +311,7 @@ class Terminal:
 def run(path="wisp.json"):
     """Load the configuration and run; returns whether it was good. A mistake in it is told as an event."""
     try:
-        terminal = Terminal(load(path))
+        terminal = Terminal(call("terminal.config", "load", path))
     except ConfigError as error:
         emit("error", reason=str(error))
         return False

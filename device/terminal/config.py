@@ -10,9 +10,9 @@ import json
 from sipwire.errors import ParseError
 from sipwire.uri import Uri
 
-from .settings import ConfigError, check
+from .settings import Config, ConfigError, check
 
-__all__ = ["Config", "ConfigError", "load"]
+__all__ = ["load", "make_config"]
 
 _HEX = "0123456789abcdef"
 
@@ -38,52 +38,52 @@ _WIFI = {"ssid": (str, None), "password": (str, "")}
 _CODECS = {"PCMU": 0, "PCMA": 8}
 
 
-class Config:
-    """The configuration: every key of the file is an attribute, some in another form.
+def make_config(values):
+    """Check a configuration.
 
-    Attributes:
-        aor: ``sip:user@domain`` as bytes.
-        neighbour: (host, port).
-        payload_types: RTP payload types of the codecs, preferred first.
-        ha1: SHA-256 HA1, 64 hex digits as bytes.
+    Args:
+        values: the JSON object.
+
+    Raises:
+        ConfigError: something in it is wrong.
     """
-
-    def __init__(self, values):
-        for key, value in check(values, _KEYS).items():
-            setattr(self, key, value)
-        if self.wifi:
-            self.wifi = check(self.wifi, _WIFI, "wifi.")
-        if len(self.ha1) != 64 or self.ha1.strip(_HEX):
-            raise ConfigError("ha1: 64 lower-case hex digits wanted")
-        host, _, port = self.neighbour.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ConfigError("neighbour: host:port wanted")
-        self.neighbour = (host, int(port))
-        for key, low, high in (
-            ("sip_port", 1, 65535),
-            ("rtp_port", 2, 65534),
-            ("expires_s", 30, 86400),
-            ("keepalive_s", 1, 3600),
-        ):
-            if not low <= getattr(self, key) <= high:
-                raise ConfigError("%s: %d to %d wanted" % (key, low, high))
-        self.payload_types = [_CODECS.get(name) for name in self.codecs]
-        if not self.payload_types or None in self.payload_types:
-            raise ConfigError("codecs: PCMU and PCMA are known")
-        for key in ("auth_user", "display_name"):
-            if min(getattr(self, key) + " ") < " ":
-                raise ConfigError(key + ": control characters")  # a line end would begin a header
-        self.ha1 = self.ha1.encode()
-        self.user = self.user.encode()
-        self.domain = self.domain.encode()
-        self.auth_user = self.auth_user.encode() or self.user
-        self.aor = b"sip:%s@%s" % (self.user, self.domain)
-        try:
-            host = Uri.parse(self.aor).host
-        except ParseError:
-            host = b""
-        if host != self.domain or not host:
-            raise ConfigError("user, domain: no SIP address")
+    config = Config()
+    for key, value in check(values, _KEYS).items():
+        setattr(config, key, value)
+    if config.wifi:
+        config.wifi = check(config.wifi, _WIFI, "wifi.")
+    if len(config.ha1) != 64 or config.ha1.strip(_HEX):
+        raise ConfigError("ha1: 64 lower-case hex digits wanted")
+    host, _, port = config.neighbour.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigError("neighbour: host:port wanted")
+    config.neighbour = (host, int(port))
+    for key, low, high in (
+        ("sip_port", 1, 65535),
+        ("rtp_port", 2, 65534),
+        ("expires_s", 30, 86400),
+        ("keepalive_s", 1, 3600),
+    ):
+        if not low <= getattr(config, key) <= high:
+            raise ConfigError("%s: %d to %d wanted" % (key, low, high))
+    config.payload_types = [_CODECS.get(name) for name in config.codecs]
+    if not config.payload_types or None in config.payload_types:
+        raise ConfigError("codecs: PCMU and PCMA are known")
+    for key in ("auth_user", "display_name"):
+        if min(getattr(config, key) + " ") < " ":
+            raise ConfigError(key + ": control characters")  # a line end would begin a header
+    config.ha1 = config.ha1.encode()
+    config.user = config.user.encode()
+    config.domain = config.domain.encode()
+    config.auth_user = config.auth_user.encode() or config.user
+    config.aor = b"sip:%s@%s" % (config.user, config.domain)
+    try:
+        host = Uri.parse(config.aor).host
+    except ParseError:
+        host = b""
+    if host != config.domain or not host:
+        raise ConfigError("user, domain: no SIP address")
+    return config
 
 
 def load(path):
@@ -101,4 +101,4 @@ def load(path):
         raise ConfigError(path + ": no JSON")
     if not isinstance(values, dict):
         raise ConfigError(path + ": no JSON object")
-    return Config(values)
+    return make_config(values)

@@ -35,7 +35,12 @@ class JitterBuffer:
         self.begin(0)
 
     def begin(self, silence):
-        """Make ready for a stream.
+        """Make ready for a call's first stream; `change` describes the argument."""
+        self.change(silence)
+        self.late = self.waited = self.skipped = 0
+
+    def change(self, silence):
+        """Make ready for another stream, which counts its time from elsewhere.
 
         Args:
             silence: the byte that sounds like nothing.
@@ -45,7 +50,6 @@ class JitterBuffer:
         self._play = 0  # timestamp of the next sample to play
         self._ahead = -1  # how many samples are written from there on; -1 before the first packet
         self._fill = 0  # samples still to wait for before playing begins
-        self.late = self.waited = self.skipped = 0
 
     def put(self, packet, start, end, timestamp):
         """Take the payload ``packet[start:end]`` of an RTP timestamp."""

@@ -3,12 +3,11 @@
 none --propose--> pending --accept--> current --accept of the next--> old, for 30 s
 """
 
-from os import urandom
-
-from sipwire.agreement import HOP_NONCE_BYTES, client_offer
 from sipwire.compat import const
 from sipwire.errors import SecurityError
 from sipwire.hop import FRAME_MARK, MAX_SEQ, HopReceiver, HopSender, derive_keys, frame_spi
+
+from .demand import call
 
 __all__ = ["Link"]
 
@@ -49,11 +48,7 @@ class Link:
 
     def propose(self):
         """Begin a new agreement; the Security-Client value is in ``offer`` then."""
-        self._spi = 0
-        while self._spi == 0:
-            self._spi = int.from_bytes(urandom(4), "big")
-        self._nonce = urandom(HOP_NONCE_BYTES)
-        self.offer = client_offer(self._spi, self._nonce)
+        self._spi, self._nonce, self.offer = call("terminal.proof", "propose")
         self._forget_pending()
 
     def prepare(self, config, neighbour_nonce, security_server, spi):
@@ -94,8 +89,13 @@ class Link:
         """The frame to send; b"" makes a keep-alive."""
         return self._sender.seal(message)
 
-    def open(self, datagram, now):
+    def open(self, datagram, now, most=65535):
         """Open a datagram.
+
+        Args:
+            datagram: as received.
+            now: milliseconds.
+            most: how many bytes of the message in a frame are wanted, see `sipwire.hop.HopReceiver.open`.
 
         Returns:
             (message, how it came: ``"plain"``, ``"pending"`` or ``"frame"``), or None where it is dropped.
@@ -108,7 +108,7 @@ class Link:
             spi = frame_spi(datagram)
             for receiver in self._receivers:
                 if receiver.spi == spi:
-                    message = receiver.open(datagram)
+                    message = receiver.open(datagram, most)
                     return message, "pending" if self._pending and receiver is self._pending[1] else "frame"
         except SecurityError:
             pass

@@ -5,6 +5,12 @@
                                              |
     CALLING --cancel--> CANCELLING --487--> IDLE; a 200 that crosses the CANCEL is ACKed and followed by BYE
 
+An INVITE may ring in several places: each that answers it provisionally with a tag is an early dialog, and who sends
+speech already is heard. The first that answers it finally has the call.
+
+A call that stands may be changed by either side: on hold and back, to another address, or not at all where only its
+session timer is refreshed. We do that by re-INVITE, and take re-INVITE and UPDATE. One change at a time: 491 says so.
+
 Media is SRTP or there is no call. While one call lives every other INVITE is answered 486.
 
 Memory may run out anywhere. So a state begins when all that it needs is made, its timers run until the next one has
@@ -14,19 +20,16 @@ begun, and a call that ends is forgotten before anything is said about it.
 from os import urandom
 
 from sipwire.compat import const
-from sipwire.crypto import Crypto
-from sipwire.dialog import Dialog
+from sipwire.dialog import Dialog, contact_of
 from sipwire.errors import ParseError
-from sipwire.grammar import split_list
-from sipwire.headers import Address
-from sipwire.message import Request
-from sipwire.sdp import Session, accept_answer, make_answer, make_offer
-from sipwire.srtp import SUITES
 from sipwire.transaction import T1_MS, T2_MS, TIMEOUT, cancel_for
-from sipwire.uri import Uri
 
+from .addressing import outset, target_of
+from .demand import call
 from .events import emit
-from .useragent import ALLOW, token
+from .negotiation import SDP, Negotiation, content_type
+from .sessiontimer import TIMER, SessionTimer, options
+from .useragent import ALLOW, Refusal, token
 
 __all__ = ["IDLE", "RINGING", "Phone"]
 
@@ -37,11 +40,13 @@ RINGING = "ringing"
 _ANSWERED = "answered"
 _TALKING = "talking"
 
-_SDP = b"application/sdp"
 _RING_MS = const(180000)  # nobody answers for so long: 480 to a caller, CANCEL to who is called
-_SUITES = (b"AES_CM_128_HMAC_SHA1_80", b"AES_CM_128_HMAC_SHA1_32")  # preferred first
+_AGAIN_MS = const(500)  # until a change of ours is tried again that can't be made just now
+_MAX_FORKS = const(4)  # early dialogs of one call; what others say before their final answer is not heard
 _OK = "OK"
-_KNOWN = "UPDATE INFO MESSAGE REGISTER PRACK REFER NOTIFY SUBSCRIBE PUBLISH"  # known, not served: 405, else 501
+_UNKNOWN = "Call/Transaction Does Not Exist"
+# What the answer to an INVITE is made of.
+_KEPT = ("via", "from", "to", "call-id", "cseq", "record-route", "session-expires", "supported", "require")
 
 
 class Phone:
@@ -52,8 +57,7 @@ class Phone:
         agent: sends requests and responses.
         contact: our Contact URI, as bytes.
         address: our numeric address for media, as bytes.
-        media: ``start(agreed, now)``, ``go(now)`` when the peer is ready to hear us, ``stop()`` which returns
-            statistics.
+        media: see `negotiation.Negotiation`.
 
     Attributes:
         state: one of the names above.
@@ -64,35 +68,48 @@ class Phone:
         self._config = config
         self._agent = agent
         self._contact = contact
-        self._address = address
         self._media = media
-        self._serial = 0  # of the calls we make
+        self._session = Negotiation(config, address, media)
+        self._timer = SessionTimer()
+        self._serial = 0  # of the calls, and of the INVITEs that begin one
+        self._left = []  # names of the dialogs that ended last: a BYE for them may be under way
         self._reset()
 
     def _reset(self):
+        self._serial += 1
         self.state = IDLE
         self.peer = b""
         self._dialog = None
+        self._forks = []  # early dialogs of our call
+        self._heard = None  # tag of the fork whose early media is heard
+        self._outset = None  # of our call
         self._invite = None  # the INVITE's transaction
-        self._offer = None
-        self._agreed = None
+        self._body = b""  # what to answer the INVITE with
+        self._agreed = None  # and what that agrees on
         self._local_tag = b""
         self._ok = None  # our 2xx, until its ACK
         self._repeat_at = self._end_at = None
         self._repeat_ms = 0
+        self._change = None  # transaction of our re-INVITE
+        self._change_at = None  # when to send one
+        self._asked = ""  # the command that wants it
         self._since = 0
         self._can_cancel = False
         self._leaving = None  # why, where it ends with the ACK
+        self._session.begin()
+        self._timer.begin()
 
     @property
     def timer_at(self):
         """The next deadline, or None."""
-        if self._repeat_at is None:
-            return self._end_at
-        return self._repeat_at if self._end_at is None else min(self._repeat_at, self._end_at)
+        at = None
+        for one in (self._end_at, self._repeat_at, self._change_at, self._timer.end_at):
+            if one is not None and (at is None or one < at):
+                at = one
+        return at
 
     def handle_timer(self, now):
-        """Repeat a 2xx that no ACK has come for, or give up ringing."""
+        """Do what is due: repeat a 2xx that no ACK has come for, refresh, or give up."""
         if self._end_at is not None and now >= self._end_at:
             if self.state == RINGING:
                 self._decline(480, "Temporarily Unavailable", "nobody answered", now)
@@ -111,6 +128,10 @@ class Phone:
             self._repeat_ms = min(2 * self._repeat_ms, T2_MS)
             self._repeat_at = now + self._repeat_ms
             self._agent.respond(self._invite, self._ok, now)
+        elif self._timer.end_at is not None and now >= self._timer.end_at:
+            self._bye("session expired", now)
+        elif self._change_at is not None and now >= self._change_at:
+            self._reinvite(now)
 
     # Commands.
 
@@ -118,49 +139,36 @@ class Phone:
         """Call a URI, or a user of our own domain.
 
         Args:
-            target: ``sip:bob@b.example``, ``bob@b.example`` or ``bob``, as text.
+            target: see `addressing.target_of`.
             now: milliseconds.
         """
-        if self.state != IDLE:
-            emit("refused", command="call", reason="busy")
+        uri = target_of(target, self._config.domain)
+        if self.state != IDLE or uri is None:
+            emit("refused", command="call", reason="malformed URI" if uri is None else "busy")
             return
-        uri = target.encode()
-        if b":" not in uri.partition(b"@")[0]:  # else that of a port
-            uri = b"sip:" + uri
-        if b"@" not in uri:
-            uri += b"@" + self._config.domain
-        try:
-            parsed = Uri.parse(uri)
-            if not parsed.is_sip or parsed.headers:
-                raise ParseError("URI")
-        except ParseError:
-            emit("refused", command="call", reason="malformed URI")
-            return
-        keys = [Crypto.make(i + 1, name, _new_key(name)) for i, name in enumerate(_SUITES)]
-        offer = make_offer(self._address, self._config.rtp_port, _session_id(), self._config.payload_types, keys)
-        name = self._config.display_name
-        request = Request("INVITE", uri)
-        request.add("Max-Forwards", b"70")
-        request.add("From", Address(self._config.aor, [(b"tag", token(4))], _quoted(name)).serialize())
-        request.add("To", b"<%s>" % uri)
-        request.add("Call-ID", token())
-        request.add("CSeq", b"1 INVITE")
-        self._finish(request)
-        request.set_body(_SDP, offer.serialize())
+        self._reset()  # there may be something of an attempt that there was no memory for
+        self._outset = outset(self._config, uri)
+        self._session.offer()
+        self._send_invite(now)
+        self.state = _CALLING
+        self.peer = uri
+        self._since = now
+        self._end_at = now + _RING_MS
+        emit("calling", peer=uri)
 
+    def _send_invite(self, now):
+        request = self._outset.new_request("INVITE")
+        self._finish(request)
+        self._timer.ask(request)
+        request.set_body(SDP, self._session.offered)
+        self._can_cancel = False
         self._serial += 1
         serial = self._serial
 
         def invited(event, _, now):
-            self._invited(serial == self._serial and self.state != IDLE, event, now)
+            self._invited(serial == self._serial, event, now)
 
         self._invite = self._agent.request(request, now, invited)
-        self.state = _CALLING
-        self.peer = uri
-        self._offer = offer
-        self._since = now
-        self._end_at = now + _RING_MS
-        emit("calling", peer=uri)
 
     def answer(self, now):
         """Take the call that rings."""
@@ -172,20 +180,27 @@ class Phone:
         for value in request.get_all("record-route"):
             response.add("Record-Route", value)
         self._finish(response)
-        response.set_body(_SDP, self._offer.serialize())
+        self._timer.answer(request, response, now)
+        response.set_body(SDP, self._body)
         if self._agreed:
             try:
-                self._media.start(self._agreed, now)
+                self._session.apply(self._agreed, now)
             except (MemoryError, OSError, ValueError) as error:
                 self._decline(500, "Server Internal Error", "media: %s" % error, now)
                 return
-        self._ok = response
         self._dialog.confirmed = True
         self.state = _ANSWERED
+        self._change_at = self._timer.refresh_at
+        self._answer_with(self._invite, response, now)
+
+    def _answer_with(self, transaction, response, now):
+        """Send a 2xx to an INVITE, until its ACK comes."""
+        self._ok = response
+        self._invite = transaction
         self._repeat_ms = T1_MS
         self._repeat_at = now + T1_MS
         self._end_at = now + 64 * T1_MS
-        self._agent.respond(self._invite, response, now)
+        self._agent.respond(transaction, response, now)
 
     def reject(self, now):
         """Decline the call that rings."""
@@ -207,35 +222,55 @@ class Phone:
         elif self.state == _CALLING:
             self.state = _CANCELLING
             self._end_at = now + 64 * T1_MS
+            self._media.stop()
             self._cancel(now)
         elif self.state == IDLE:
             emit("refused", command="hangup", reason="no call")
 
-    def lose(self, now):
-        """The network is gone, and with it the call if there is one."""
-        if self.state != IDLE:
+    def hold(self, is_held, now):
+        """Put the peer on hold, or take it back. What fails is told; until then the microphone is off as asked."""
+        command = "hold" if is_held else "resume"
+        session = self._session
+        if self.state != _TALKING or self._asked or self._change or session.is_held == is_held:
+            emit("refused", command=command, reason="busy" if self._asked or self._change else "not now")
+            return
+        session.is_held = is_held
+        self._asked = command
+        self._change_at = now
+        session.apply(session.agreed, now)
+
+    def move(self, contact, address, now):
+        """The network was gone, and is there again: a call that stands goes on, from another address if need be."""
+        is_same, self._contact = contact == self._contact, contact
+        self._session.address = address
+        if self.state == _TALKING:
+            if not is_same:
+                self._change_at = now
+        elif self.state != IDLE:
             self._ended("network lost", now)
 
     # The caller's side.
 
     def _invited(self, current, event, now):
-        """A response to an INVITE of ours, or `TIMEOUT`; ``current`` is False when its call is over."""
-        if event == TIMEOUT:
-            if current:
-                self._failed(408, "no answer", None)
-            return
-        status = event.status
+        """A response to an INVITE that begins a call, or `TIMEOUT`; ``current`` is False when its call is over."""
+        status = 408 if event == TIMEOUT else event.status
         if 200 <= status < 300:
             self._accepted(current, event, now)
         elif not current:
-            return
+            pass
         elif status < 200:
             due = self.state == _CANCELLING and not self._can_cancel
             self._can_cancel = True
             if due:
                 self._cancel(now)
-            elif status >= 180 and self.state == _CALLING:
-                emit("progress", status=status)
+            elif status > 100 and self.state == _CALLING:
+                is_heard = self._hear(event, now)
+                if status >= 180:
+                    emit("progress", status=status, media=is_heard)
+        elif status == 422 and self.state == _CALLING and self._timer.lengthen(event):
+            self._send_invite(now)
+        elif event == TIMEOUT:
+            self._failed(408, "no answer", None)
         else:
             self._failed(status, event.reason, event.get("warning"))
 
@@ -244,30 +279,60 @@ class Phone:
         if self._can_cancel and self._invite.request:
             self._agent.request(cancel_for(self._invite.request), now, _ignore)
 
+    def _hear(self, response, now):
+        """Take an early dialog, and the speech that comes before anybody has answered.
+
+        Returns:
+            True where there is some, else None. The microphone stays off.
+        """
+        tag = response.to.tag
+        try:
+            if tag and len(self._forks) < _MAX_FORKS and not [1 for fork in self._forks if fork.remote_tag == tag]:
+                self._forks.append(Dialog.as_caller(response))
+            if content_type(response) == SDP and response.body:
+                session = self._session
+                session.apply(session.accept(response.body), now, False)
+                self._heard = tag
+                return True
+        except (OSError, ParseError, ValueError):
+            pass  # what can't be used now may be said again in the 2xx, which counts
+        return None
+
     def _accepted(self, current, response, now):
         """A 2xx: the first, the same again, that of another fork, or one that crosses our CANCEL or BYE."""
         dialog = self._dialog if current else None
-        if dialog is not None and response.to.tag == dialog.remote_tag:
-            self._agent.send(dialog.new_ack(1))
+        tag = response.to.tag
+        number = response.cseq.number
+        if dialog is not None and tag == dialog.remote_tag:
+            self._agent.send(dialog.new_ack(number))
             return
         try:
             fork = Dialog.as_caller(response)
-            self._agent.send(fork.new_ack(1))
+            self._agent.send(fork.new_ack(number))
         except ParseError:
             if dialog is None and current:
                 self._failed(502, "unusable answer", None)
             return
-        if dialog is not None or self.state != _CALLING or not current:
-            self._agent.request(fork.new_request("BYE"), now, _ignore)
+        if dialog is None and current and _name(fork) in self._left:
+            self._ended("peer hung up", now)  # its BYE was quicker
+        elif dialog is not None or self.state != _CALLING or not current:
+            self._leave(fork, now)
             if current and dialog is None:
                 self._ended("cancelled", now)
-            return
-        self._dialog = fork
-        self._answered(response, now)
+        else:
+            for early in self._forks:
+                if early.remote_tag == tag:
+                    fork.remote_cseq = early.remote_cseq
+            self._dialog = fork
+            self._forks = []
+            self._answered(response, now)
 
     def _failed(self, status, reason, warning):
         cancelled = self.state == _CANCELLING
-        self._reset()
+        try:
+            self._media.stop()
+        finally:
+            self._reset()
         if cancelled:
             emit("ended", reason="cancelled")
         else:
@@ -276,114 +341,158 @@ class Phone:
     # The callee's side.
 
     def handle_request(self, transaction, request, now):
-        """Take a request that is no ACK and no CANCEL."""
+        """Take a request that is no ACK and no CANCEL.
+
+        Raises:
+            ParseError, Refusal: as it is to be answered.
+        """
+        unknown = [option for option in options(request, "require") if option != TIMER]
+        if unknown:
+            raise Refusal(420, "Bad Extension", "Unsupported", b", ".join(unknown))
+        if request.to.tag:
+            self._handle_within(transaction, request, now)
+        elif request.method != "INVITE":
+            self._other(transaction, request, now)
+        elif self.state == IDLE:
+            self._ring(transaction, request, now)
+        elif self._dialog is not None and self._dialog.call_id == request.call_id:
+            raise Refusal(482, "Loop Detected")  # merged, section 8.2.2.2
+        else:
+            raise Refusal(486, "Busy Here")
+
+    def _handle_within(self, transaction, request, now):
+        """Take a request within a dialog."""
         agent = self._agent
         method = request.method
-        dialog = self._dialog
-        if request.to.tag:
-            if dialog is None or not dialog.matches(request):
-                agent.reject(transaction, 481, "Call/Transaction Does Not Exist", now)
-            elif not dialog.receive(request):
-                agent.reject(transaction, 500, "CSeq Out Of Order", now)
-            elif method == "BYE":
-                try:
-                    agent.reject(transaction, 200, _OK, now)
-                finally:  # its repetition would be out of order
+        for dialog in [self._dialog] if self._dialog else self._forks:
+            if dialog.matches(request):
+                break
+        else:
+            # Both have hung up at the same time: RFC 5407 section 3.2.1.
+            if method != "BYE" or request.call_id + request.from_.tag not in self._left:
+                raise Refusal(481, _UNKNOWN)
+            agent.reject(transaction, 200, _OK, now)
+            return
+        before = dialog.remote_cseq
+        if not dialog.receive(request):
+            raise Refusal(500, "CSeq Out Of Order")
+        if method == "BYE":
+            try:
+                agent.reject(transaction, 200, _OK, now)
+            finally:  # its repetition would be out of order
+                if dialog is self._dialog:
                     self._peer_hung_up(now)
-            elif method == "INVITE":
-                # The session stays as it was (section 14.2).
-                agent.reject(transaction, 488, "Not Acceptable Here", now)
+                else:
+                    # It has answered our call, and hung up; its 200 is late.
+                    self._remember(dialog)
+                    self._forks.remove(dialog)
+            return
+        try:
+            if method == "INVITE" or method == "UPDATE":
+                self._modify(transaction, request, dialog, now)
+            elif method == "INFO":
+                call("terminal.texting", "take_digit", agent, transaction, request, now)
             else:
                 self._other(transaction, request, now)
-        elif method != "INVITE":
-            self._other(transaction, request, now)
-        elif self.state != IDLE:
-            if dialog is not None and dialog.call_id == request.call_id:
-                agent.reject(transaction, 482, "Loop Detected", now)  # merged, section 8.2.2.2
-            else:
-                agent.reject(transaction, 486, "Busy Here", now)
-        else:
-            self._ring(transaction, request, now)
+        except MemoryError:
+            dialog.remote_cseq = before  # its repetition may fare better
+            raise
 
     def _other(self, transaction, request, now):
         method = request.method
         if method == "OPTIONS":
             response = request.response(200, _OK, token(4))
             response.add("Allow", ALLOW)
-            response.add("Accept", _SDP)
+            response.add("Accept", SDP)
+            response.add("Supported", TIMER)
             self._agent.respond(transaction, response, now)
-        elif method == "BYE":
-            self._agent.reject(transaction, 481, "Call/Transaction Does Not Exist", now)
-        elif method in _KNOWN.split():
-            self._agent.reject(transaction, 405, "Method Not Allowed", now, "Allow", ALLOW)
+        elif method == "MESSAGE":
+            call("terminal.texting", "take_text", self._agent, transaction, request, now)
+        elif method in ("BYE", "UPDATE", "INFO", "NOTIFY", "PRACK"):
+            raise Refusal(481, _UNKNOWN)  # it is of something that is not there
+        elif method in ("REGISTER", "REFER", "SUBSCRIBE", "PUBLISH"):
+            raise Refusal(405, "Method Not Allowed", "Allow", ALLOW)
         else:
-            self._agent.reject(transaction, 501, "Not Implemented", now, "Allow", ALLOW)
+            raise Refusal(501, "Not Implemented", "Allow", ALLOW)
 
     def _ring(self, transaction, request, now):
         """A new call: check it, make ready to answer, and ring."""
-        agent = self._agent
-        required = [option for value in request.get_all("require") for option in split_list(value, b",") if option]
-        if required:
-            agent.reject(transaction, 420, "Bad Extension", now, "Unsupported", b", ".join(required))
-            return
-        if request.body and (request.get("content-type") or b"").split(b";")[0].strip().lower() != _SDP:
-            agent.reject(transaction, 415, "Unsupported Media Type", now, "Accept", _SDP)
-            return
-        config = self._config
+        self._reset()
         tag = token(4)
-        agreed = None
-        try:
-            if request.body:
-                keys = {name: _new_key(name) for name in _SUITES}
-                offer, agreed = make_answer(
-                    Session.parse(request.body),
-                    self._address,
-                    config.rtp_port,
-                    _session_id(),
-                    config.payload_types,
-                    keys,
-                )
-                _numeric(agreed)
-            else:
-                keys = [Crypto.make(i + 1, name, _new_key(name)) for i, name in enumerate(_SUITES)]
-                offer = make_offer(self._address, config.rtp_port, _session_id(), config.payload_types, keys)
-            dialog = Dialog.as_callee(request, tag)
-            dialog.new_ack(0)  # a route set of no use shows now, not when a BYE is to be sent
-        except ParseError as error:
-            agent.reject(
-                transaction,
-                error.status,
-                "Not Acceptable Here" if error.status == 488 else "Bad Request",
-                now,
-                "Warning",
-                b'399 terminal "%s"' % error.reason.encode(),
-            )
-            return
-        request.body = b""  # it has been read, and the request lives as long as its transaction
+        body, agreed = self._read_offer(request)
+        dialog = Dialog.as_callee(request, tag)
+        dialog.new_ack(0)  # a route set of no use shows now, not when a BYE is to be sent
         peer = request.from_
         response = request.response(180, "Ringing", tag)
         for value in request.get_all("record-route"):
             response.add("Record-Route", value)
         self._finish(response)
-        agent.respond(transaction, response, now)
+        # The request has been read, and lives as long as its transaction.
+        request.body = b""
+        request.fields = [field for field in request.fields if field[0] in _KEPT]
+        self._agent.respond(transaction, response, now)
         self.state = RINGING
         self.peer = peer.uri
         self._dialog = dialog
         self._invite = transaction
-        self._offer = offer
+        self._body = body
         self._agreed = agreed
         self._local_tag = tag
         self._since = now
         self._end_at = now + _RING_MS
         emit("incoming", peer=peer.uri, name=peer.display or None)
 
+    def _read_offer(self, request):
+        """What to answer an INVITE with: (our answer to its offer, what that agrees on), or (our offer, None)."""
+        self._timer.check(request)
+        if not request.body:
+            return self._session.offer(), None
+        if content_type(request) != SDP:
+            raise Refusal(415, "Unsupported Media Type", "Accept", SDP)
+        return self._session.answer(request.body)
+
+    def _modify(self, transaction, request, dialog, now):
+        """Take a re-INVITE (section 14.2), or an UPDATE (RFC 3311 section 5.2): change the session, or refresh it."""
+        agent, session = self._agent, self._session
+        is_invite = request.method == "INVITE"
+        body = b""
+        response = request.response(200, _OK)
+        self._finish(response)
+        if is_invite or request.body:
+            if self.state == RINGING:
+                # "... MUST return a 500 ... and MUST include a Retry-After header field with a randomly chosen value of
+                # between 0 and 10 seconds."
+                raise Refusal(500, "Not Now", "Retry-After", b"%d" % (urandom(1)[0] % 11))
+            if dialog is not self._dialog or self._change or self._leaving or (self._ok and session.offered):
+                # "A UAS that receives an INVITE on a dialog while an INVITE it had sent on that dialog is in progress
+                # MUST return a 491"; so it is for offers.
+                raise Refusal(491, "Request Pending")
+            body, agreed = self._read_offer(request)
+            if agreed:
+                try:
+                    session.apply(agreed, now)
+                except (OSError, ValueError) as error:
+                    raise Refusal(500, "media: %s" % error)
+            response.set_body(SDP, body)
+        else:
+            self._timer.check(request)
+        if dialog is self._dialog and self.state != RINGING:
+            self._timer.answer(request, response, now)
+            if not self._asked:
+                self._change_at = self._timer.refresh_at
+        if is_invite:
+            self._answer_with(transaction, response, now)
+        else:
+            agent.respond(transaction, response, now)
+
     def handle_ack(self, request, now):
-        """The ACK to our 2xx: the call stands, and the peer has what it needs to hear us."""
-        if self.state != _ANSWERED or not self._dialog.matches(request):
+        """The ACK to our 2xx: the peer has what it needs to hear us."""
+        ok = self._ok
+        if ok is None or request.cseq.number != ok.cseq.number or not self._dialog.matches(request):
             return
         if self._leaving:
             self._bye(self._leaving, now)
-        elif self._agreed is None:
+        elif self._session.offered:
             self._answered(request, now)
         else:
             self._connected(now)
@@ -402,34 +511,109 @@ class Phone:
 
     # Both sides.
 
+    def _reinvite(self, now):
+        """Offer the session as it should be now: on hold or not, from where we are; that refreshes it, too."""
+        if self._change:
+            self._agent.abandon(self._change)
+            self._bye("no answer", now)
+            return
+        self._change_at = now + _AGAIN_MS
+        if self._ok:
+            return  # section 14.1: not before its ACK
+        dialog = self._dialog
+        request = dialog.new_request("INVITE")
+        self._finish(request)
+        self._timer.ask(request)
+        request.set_body(SDP, self._session.offer(False))
+        number = dialog.local_cseq
+
+        def changed(event, _, now):
+            self._changed(dialog, number, event, now)
+
+        self._change = self._agent.request(request, now, changed)
+        self._change_at = now + 64 * T1_MS
+
+    def _changed(self, dialog, number, event, now):
+        """A response to a re-INVITE, or `TIMEOUT`."""
+        status = 408 if event == TIMEOUT else event.status
+        current = self._dialog is dialog and self._change
+        if status < 200:
+            return
+        if status < 300:
+            try:
+                dialog.target = contact_of(event)
+            except ParseError:
+                pass  # it stays where it was
+            self._agent.send(dialog.new_ack(number))
+        if not current:
+            return  # the same again, or the call is over
+        self._change = self._change_at = None
+        asked, self._asked = self._asked, ""
+        session = self._session
+        if status < 300:
+            self._timer.accept(event, now)
+            self._change_at = self._timer.refresh_at
+            self._answered(event, now)
+            return
+        session.offered = None
+        if status == 491:
+            # Section 14.1: 2.1 to 4 s for who made the Call-ID, else 0 to 2 s, in units of 10 ms.
+            self._asked = asked
+            wait = int.from_bytes(urandom(2), "big")
+            self._change_at = now + (2100 + wait % 191 * 10 if self._outset else wait % 201 * 10)
+        elif status in (408, 481):
+            self._bye("no answer" if status == 408 else "peer is gone", now)  # section 12.2.1.2
+        else:
+            if self._timer.refresh_at is not None:
+                self._change_at = max(self._timer.refresh_at, now + 64 * T1_MS)
+            if asked:
+                session.is_held = not session.is_held
+                emit("refused", command=asked, reason="%d" % status)
+                session.apply(session.agreed, now)
+
     def _answered(self, message, now):
         """The answer to our offer, in a 2xx or an ACK: talk, or hang up where it can't be used."""
+        session = self._session
         try:
-            self._agreed = _numeric(accept_answer(self._offer, Session.parse(message.body)))
-            self._media.start(self._agreed, now)
+            agreed = session.agreed
+            if message.body or not agreed or self._heard != message.to.tag:
+                agreed = session.accept(message.body)
+            session.apply(agreed, now)
         except ParseError as error:
             self._bye(error.reason, now)
         except (MemoryError, OSError, ValueError) as error:
             self._bye("media: %s" % error, now)
         else:
+            session.offered = None
+            if self.state == _CALLING:
+                self._timer.accept(message, now)
+                self._change_at = self._timer.refresh_at
             self._connected(now)
 
     def _connected(self, now):
         self._media.go(now)
-        self.state = _TALKING
         self._ok = self._repeat_at = self._end_at = None
-        setup_ms = now - self._since
-        self._since = now
-        suite = self._agreed.suite
-        self._offer = self._agreed = None
-        emit("connected", peer=self.peer, setup_ms=setup_ms, suite=suite)
+        if self.state != _TALKING:
+            self.state = _TALKING
+            setup_ms = now - self._since
+            self._since = now
+            self._body = b""
+            self._agreed = self._heard = None
+            emit("connected", peer=self.peer, setup_ms=setup_ms, suite=self._session.agreed.suite)
 
     def _bye(self, reason, now):
         dialog = self._dialog
         try:
             self._ended(reason, now)
         finally:
-            self._agent.request(dialog.new_request("BYE"), now, _ignore)
+            self._leave(dialog, now)
+
+    def _leave(self, dialog, now):
+        self._remember(dialog)
+        self._agent.request(dialog.new_request("BYE"), now, _ignore)
+
+    def _remember(self, dialog):
+        self._left = self._left[-1:] + [_name(dialog)]
 
     def _peer_hung_up(self, now):
         if self.state == RINGING:
@@ -446,30 +630,16 @@ class Phone:
         emit("ended", reason=reason, talked_ms=talked_ms, media=statistics)
 
     def _finish(self, message):
-        """The headers that our INVITE and its answers share."""
+        """The headers that an INVITE, an UPDATE and their answers share."""
         message.add("Contact", b"<%s>" % self._contact)
         message.add("Allow", ALLOW)
+        message.add("Supported", TIMER)
 
 
 def _ignore(event, how, now):
     """Whatever answers a BYE or a CANCEL, the call is over."""
 
 
-def _new_key(suite):
-    return urandom(SUITES[suite].key_salt_bytes)
-
-
-def _numeric(agreed):
-    """What was agreed, where its address is an IPv4 one: to look up a peer's name would stop everything for seconds."""
-    numbers = agreed.address.split(b".")
-    if len(numbers) != 4 or [n for n in numbers if not n.isdigit() or len(n) > 3 or int(n) > 255]:
-        raise ParseError("address", 488, "unusable")
-    return agreed
-
-
-def _session_id():
-    return int.from_bytes(urandom(4), "big")
-
-
-def _quoted(name):
-    return b'"' + name.encode().replace(b"\\", b"").replace(b'"', b"") + b'"' if name else b""
+def _name(dialog):
+    """What tells a dialog that is over from others."""
+    return dialog.call_id + dialog.remote_tag

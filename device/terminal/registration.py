@@ -10,15 +10,12 @@ Contact or Expires than it asked for. It answers one challenge per REGISTER and 
 
 from os import urandom
 
-from sipwire.agreement import best, hop_spi, parse_mechanisms
 from sipwire.compat import const
-from sipwire.digest import authenticate, choose
 from sipwire.errors import ParseError, SecurityError
-from sipwire.grammar import get_param, parse_params, split_list
-from sipwire.kdf import same
 from sipwire.message import Request
 from sipwire.transaction import TIMEOUT
 
+from .demand import call
 from .events import emit
 from .useragent import token
 
@@ -64,7 +61,7 @@ class Registration:
         self._tag = token(4)
         self._cseq = 0
         self._expires_s = config.expires_s
-        self._credentials = None
+        self._memo = None  # of our proof, to check the neighbour's
         self._framed = False
         self._stale = False
         self._failures = 0
@@ -140,7 +137,6 @@ class Registration:
         """Step 1; in a frame where an agreement is to be replaced."""
         self._framed = self.state == _REGISTERED
         self.state = _ASKING
-        self._credentials = None
         self._link.propose()
         self._send(self._secured(), now, not self._framed)
 
@@ -153,28 +149,13 @@ class Registration:
 
     def _prove(self, response, now):
         """Step 3."""
-        config = self._config
-        challenge = choose(response.get_all("www-authenticate"), config.domain)
-        servers = response.get_all("security-server")
-        if challenge is None or len(servers) != 1:
-            raise SecurityError("challenge")
-        mechanism = best(parse_mechanisms(split_list(servers[0], b",")), (b"wisp-hop",))
-        if mechanism is None:
-            raise SecurityError("mechanism")
         request = self._secured()
-        credentials = authenticate(
-            challenge,
-            config.auth_user,
-            config.ha1,
-            "REGISTER",
-            request.uri,
-            token(),
-            integrity=True,
+        nonce, server, spi, authorization, self._memo = call(
+            "terminal.proof", "prove", self._config, response, request.uri
         )
-        self._link.prepare(config, challenge.nonce, servers[0], hop_spi(mechanism))
-        self._credentials = credentials
-        request.add("Authorization", credentials.serialize())
-        request.add("Security-Verify", servers[0])
+        self._link.prepare(self._config, nonce, server, spi)
+        request.add("Authorization", authorization)
+        request.add("Security-Verify", server)
         self.state = _PROVING
         self._send(request, now, not self._framed)
 
@@ -194,7 +175,7 @@ class Registration:
             self._registered(response, how, now)
         elif status == 401 and self.state == _ASKING:
             self._prove(response, now)
-        elif status == 401 and self.state == _PROVING and not self._stale and self._is_stale(response):
+        elif status == 401 and not self._stale and call("terminal.proof", "is_stale", self._config, response):
             self._stale = True  # once: a nonce that is too old again and again is somebody's game
             self.state = _REGISTERED if self._framed else _WAITING
             self._ask(now)
@@ -209,18 +190,11 @@ class Registration:
             else:
                 raise SecurityError(str(status))
 
-    def _is_stale(self, response):
-        challenge = choose(response.get_all("www-authenticate"), self._config.domain)
-        return challenge is not None and challenge.stale
-
     def _registered(self, response, how, now):
         if self.state == _PROVING:
             if how != "pending":
                 raise SecurityError("200 without a frame")
-            proof = get_param(parse_params(split_list(response.get("authentication-info") or b"", b",")), "rspauth")
-            wanted = self._credentials.compute(self._config.ha1, "", response.body)
-            if proof is None or not same(proof.lower(), wanted):
-                raise SecurityError("rspauth")
+            call("terminal.proof", "check", self._config, self._memo, response)
         granted = self._granted(response)
         if granted != self._expires_s:
             # Somebody on the way changed what we asked for, or the neighbour grants less: ask for just that, in the

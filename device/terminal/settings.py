@@ -1,6 +1,17 @@
 """Reading a JSON object of settings: the configuration, and what a board wants of it."""
 
-__all__ = ["ConfigError", "check"]
+__all__ = ["Config", "ConfigError", "check"]
+
+
+class Config:
+    """The configuration: every key of the file is an attribute, some in another form. `config` makes it.
+
+    Attributes:
+        aor: ``sip:user@domain`` as bytes.
+        neighbour: (host, port).
+        payload_types: RTP payload types of the codecs, preferred first.
+        ha1: SHA-256 HA1, 64 hex digits as bytes.
+    """
 
 
 class ConfigError(Exception):

@@ -13,6 +13,7 @@ from os import urandom
 
 from sipwire.compat import const
 from sipwire.errors import ParseError
+from sipwire.hop import OVERHEAD_BYTES
 from sipwire.message import Request, parse
 from sipwire.transaction import (
     ACCEPTED,
@@ -31,16 +32,42 @@ from sipwire.transaction import (
 
 from .events import starved
 
-__all__ = ["ALLOW", "MAX_MESSAGE_BYTES", "UserAgent", "token"]
+__all__ = ["ALLOW", "MAX_DATAGRAM_BYTES", "Refusal", "UserAgent", "token"]
 
-ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS"
-MAX_MESSAGE_BYTES = 3072  # a terminal has not the memory for more; else its frame is dropped
+ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, MESSAGE"
+# What a message may have; a terminal has not the memory for more. A request beyond is answered with the status that
+# stands here, a response beyond is dropped. What does not even fit into a datagram can't be authenticated: dropped.
+MAX_DATAGRAM_BYTES = 4096
+_MAX_MESSAGE_BYTES = const(3072)  # 513
+_MAX_HEAD_BYTES = const(2048)  # start line and headers: 513
+_MAX_BODY_BYTES = const(2048)  # 413
+_MAX_LINE_BYTES = const(1024)  # of a header: 400
+_MAX_LINES = const(64)  # start line and headers: 400
+_TOO_LARGE = "too large"
 _MAX_SERVERS = const(8)  # requests from others that are remembered at once; where none is done, a further one gets 503
 
 
 def token(size=8):
     """A random token: hex digits for tags, branches and Call-IDs."""
     return hexlify(urandom(size))
+
+
+class Refusal(Exception):
+    """Whoever takes a request can't do what it asks for, and nothing has changed.
+
+    Args:
+        status: 300 to 699.
+        reason: the reason phrase.
+        name: of one more header of the response.
+        value: of that header.
+    """
+
+    def __init__(self, status, reason, name=None, value=b""):
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.name = name
+        self.value = value
 
 
 class UserAgent:
@@ -51,8 +78,8 @@ class UserAgent:
         address: our address and SIP port, ``host:port`` as bytes, for Via.
 
     Attributes:
-        phone: who gets requests, set by `app`: ``handle_request(transaction, request, now)``, ``handle_ack(request,
-            now)``, ``handle_cancel(invite_transaction, now)``.
+        phone: who gets requests, set by `app`: ``handle_request(transaction, request, now)``, which may raise a
+            `Refusal`; ``handle_ack(request, now)``, ``handle_cancel(invite_transaction, now)``.
         outgoing: datagrams to send, in order; whoever sends them empties the list.
         malformed: messages dropped because they were no SIP or had no business here.
     """
@@ -98,6 +125,18 @@ class UserAgent:
         self._clients[transaction.key] = (transaction, callback, plain)
         self._flush(transaction, plain)
         return transaction
+
+    def move(self, address):
+        """Go on from another address. Registration begins anew: what it has sent may not be repeated."""
+        self.address = address
+        for key in list(self._clients):
+            if key.endswith(b" REGISTER"):
+                del self._clients[key]
+
+    def awaits(self, method):
+        """Whether a request of ours with that method has no final answer yet."""
+        waiting = [entry[0].request for entry in self._clients.values()]
+        return method in [request.method for request in waiting if request]
 
     def abandon(self, transaction):
         """Forget a client transaction that nobody waits for any more."""
@@ -178,28 +217,41 @@ class UserAgent:
                 transaction.request = None
             callback(event, how, now)
 
-    def receive(self, datagram, now):
-        """Take a datagram.
+    def open(self, datagram, now):
+        """Open and read a datagram.
+
+        It is not needed any more when this returns, nor what was deciphered: `take` has that much more room.
+
+        Returns:
+            (how it came, the message or None for a keep-alive, what is wrong with it or None), or None to drop it.
+        """
+        size = len(datagram)
+        # Of what is too large only the head is deciphered, for an answer.
+        is_large = size > _MAX_MESSAGE_BYTES + OVERHEAD_BYTES
+        opened = self._link.open(datagram, now, _MAX_HEAD_BYTES + 4 if is_large else size)
+        if opened is None:
+            return None
+        data, how = opened
+        try:
+            return how, _read(data, is_large) if data else None, None
+        except ParseError as error:
+            return how, None, error
+
+    def take(self, opened, now):
+        """Take what `open` returned.
 
         Returns:
             Whether it was a frame of a living agreement: a sign of life of the neighbour.
         """
-        opened = self._link.open(datagram, now)
-        if opened is None:
-            return False
-        message, how = opened
-        if message:
-            self._receive(message, how, now)
-        return how == "frame"
-
-    def _receive(self, data, how, now):
+        how, message, failure = opened
         try:
-            message = parse(data)
+            if failure:
+                raise failure
             if isinstance(message, Request):
                 if how != "frame":
                     raise ParseError("frame", 400, "no")
                 self._receive_request(message, now)
-            else:
+            elif message:
                 self._receive_response(message, how, now)
         except ParseError as error:
             self.malformed += 1
@@ -211,6 +263,7 @@ class UserAgent:
                     self._emit(response.serialize(), False)
                 except ParseError:
                     pass  # not even enough of it to answer
+        return how == "frame"
 
     def _receive_response(self, response, how, now):
         entry = self._clients.get(client_key(response))
@@ -247,10 +300,14 @@ class UserAgent:
                 self._cancel(transaction, request, now)
             else:
                 self.phone.handle_request(transaction, request, now)
+        except Refusal as error:
+            self.reject(transaction, error.status, error.reason, now, error.name, error.value)
         except ParseError as error:
             # Found out late.
-            self.malformed += 1
-            self.reject(transaction, error.status, "Bad Request", now)
+            if error.status == 400:
+                self.malformed += 1
+            warning = b'399 terminal "%s"' % error.reason.encode()
+            self.reject(transaction, error.status, error.reason, now, "Warning", warning)
         except Exception:
             if not transaction.status:
                 self._servers.pop(transaction.key, None)  # its repetition may fare better
@@ -278,3 +335,37 @@ class UserAgent:
         if oldest is not None:
             self._servers.pop(oldest.key)
         return oldest is not None
+
+
+def _read(data, is_large):
+    """Parse a message within its limits.
+
+    Raises:
+        ParseError: malformed, or beyond a limit.
+    """
+    end = data.find(b"\r\n\r\n")
+    excess = None
+    if is_large or end > _MAX_HEAD_BYTES - 4:
+        excess = ParseError("message", 513, _TOO_LARGE)
+    elif len(data) - end > _MAX_BODY_BYTES + 4:
+        excess = ParseError("body", 413, _TOO_LARGE)
+    elif data.count(b"\r\n", 0, end) >= _MAX_LINES:
+        excess = ParseError("headers", 400, _TOO_LARGE)
+    else:
+        at = 0
+        while at < end:
+            line_end = data.find(b"\r\n", at)
+            if line_end - at > _MAX_LINE_BYTES:
+                excess = ParseError("header", 400, _TOO_LARGE)
+            at = line_end + 2
+    if excess is None:
+        return parse(data)
+    if not 0 <= end <= _MAX_HEAD_BYTES:
+        end = data.rfind(b"\r\n", 0, _MAX_HEAD_BYTES)  # what an answer is made of stands at the beginning
+    try:
+        message = parse(data[: max(end, 0)] + b"\r\n\r\n")
+    except ParseError as error:
+        # What is missing now of the body is no fault of the head.
+        message = error.request
+    excess.request = message if isinstance(message, Request) else None
+    raise excess

@@ -115,13 +115,15 @@ class HopSender:
         if self.seq >= MAX_SEQ:
             raise StateError("hop agreement used up")
         self.seq += 1
-        frame = bytearray(_HEADER_BYTES)
+        end = _HEADER_BYTES + len(message)
+        frame = bytearray(end + _TAG_BYTES)
         frame[0] = FRAME_MARK
         frame[1:5] = self.spi.to_bytes(4, "big")
         frame[5:9] = self.seq.to_bytes(4, "big")
-        frame += message
-        self._cipher.apply(frame, _HEADER_BYTES, len(frame), self.spi, self.seq >> 16, self.seq & 0xFFFF)
-        return bytes(frame) + self._mac.digest(frame)[:_TAG_BYTES]
+        frame[_HEADER_BYTES:end] = message
+        self._cipher.apply(frame, _HEADER_BYTES, end, self.spi, self.seq >> 16, self.seq & 0xFFFF)
+        frame[end:] = self._mac.digest(memoryview(frame)[:end])[:_TAG_BYTES]
+        return bytes(frame)
 
 
 class HopReceiver:
@@ -140,8 +142,12 @@ class HopReceiver:
         self._cipher = CounterMode(new_aes(keys.key), keys.salt, _CALL_BLOCKS)
         self._mac = Hmac(keys.auth)
 
-    def open(self, frame: bytes) -> bytes:
+    def open(self, frame: bytes, most: int = MAX_SEQ) -> bytes:
         """The message in a frame; b"" is a keep-alive.
+
+        Args:
+            frame: the frame.
+            most: how many bytes of the message are wanted: its beginning, where there are more.
 
         Raises:
             SecurityError: malformed, another SPI, a wrong tag, or a seq that was seen or is too old. Drop and count it.
@@ -155,6 +161,6 @@ class HopReceiver:
         if not 0 < seq <= MAX_SEQ or not self.window.is_fresh(seq):
             raise SecurityError("hop replay")
         self.window.add(seq)
-        message = bytearray(frame[_HEADER_BYTES:end])
+        message = bytearray(memoryview(frame)[_HEADER_BYTES : min(end, _HEADER_BYTES + most)])
         self._cipher.apply(message, 0, len(message), self.spi, seq >> 16, seq & 0xFFFF)
         return bytes(message)

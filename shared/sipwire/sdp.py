@@ -3,6 +3,7 @@
 A description keeps every line it has; ``parse`` and ``serialize`` are inverse where lines end in CRLF.
 """
 
+from .compat import const
 from .crypto import Crypto
 from .errors import ParseError
 from .grammar import parse_uint
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 MAX_LINES = 200  # a conference's description has fewer; more is 400
 _SAVP = b"RTP/SAVP"
 _CODECS = {0: b"PCMU/8000", 8: b"PCMA/8000"}
-_DIRECTIONS = (b"sendrecv", b"sendonly", b"recvonly", b"inactive")
+_DIRECTIONS = (b"inactive", b"sendonly", b"recvonly", b"sendrecv")  # bit 0: who says it sends, bit 1: it receives
+_SENDS = const(1)
+_BOTH = const(3)
+_NOWHERE = b"0.0.0.0"  # no address: on hold as RFC 2543 did it, and still to be understood (RFC 3264 section 8.4)
 
 
 class Media:
@@ -178,24 +182,36 @@ class Agreed:
         self.direction = direction
 
 
-def _description(address: bytes, session_id: int) -> Session:
-    where = b"IN %s %s" % (b"IP6" if b":" in address else b"IP4", address)
-    number = str(session_id).encode()
-    return Session.parse(b"v=0\r\no=- %s 1 %s\r\ns=-\r\nc=%s\r\nt=0 0\r\n" % (number, where, where))
+def _description(address: bytes, session_id: int, version: int) -> Session:
+    # In o= nothing but the version may ever change (RFC 3264 section 8), as our address may: none is there, as
+    # RFC 8829 section 5.2.1 has it.
+    return Session.parse(
+        b"v=0\r\no=- %s %d IN IP4 0.0.0.0\r\ns=-\r\nc=IN %s %s\r\nt=0 0\r\n"
+        % (str(session_id).encode(), version, b"IP6" if b":" in address else b"IP4", address)
+    )
 
 
-def _audio(port: int, payload_types: "list[int]", cryptos: "list[Crypto]") -> Media:
+def _audio(port: int, payload_types: "list[int]", cryptos: "list[Crypto]", direction: bytes) -> Media:
     media = Media(b"audio", port, _SAVP, [b"%d" % pt for pt in payload_types])
     for pt in payload_types:
         media.lines.append((b"a", b"rtpmap:%d %s" % (pt, _CODECS[pt])))
     media.lines.append((b"a", b"ptime:20"))
     for crypto in cryptos:
         media.lines.append((b"a", b"crypto:" + crypto.serialize()))
+    if direction != b"sendrecv":
+        media.lines.append((b"a", direction))
     return media
 
 
 def make_offer(
-    address: bytes, port: int, session_id: int, payload_types: "list[int]", cryptos: "list[Crypto]"
+    address: bytes,
+    port: int,
+    session_id: int,
+    payload_types: "list[int]",
+    cryptos: "list[Crypto]",
+    version: int = 1,
+    direction: bytes = b"sendrecv",
+    before: "list[Media] | None" = None,
 ) -> Session:
     """An offer of one SRTP audio stream.
 
@@ -205,9 +221,14 @@ def make_offer(
         session_id: a number for o=, fresh for each session.
         payload_types: 0 (PCMU) and 8 (PCMA), preferred first.
         cryptos: our keys, one suite each, preferred first, with tags of their own.
+        version: of the description: one more for each that we make in a session (RFC 3264 section 8).
+        direction: as we want it.
+        before: the media sections of our description before, in a session that has one: what was refused stays so, in
+            its place ("the number of "m=" lines ... MUST NOT" shrink, section 8).
     """
-    offer = _description(address, session_id)
-    offer.media.append(_audio(port, payload_types, cryptos))
+    offer = _description(address, session_id, version)
+    audio = _audio(port, payload_types, cryptos, direction)
+    offer.media = [audio if media.port else media for media in before] if before else [audio]
     return offer
 
 
@@ -225,9 +246,18 @@ def _choose_codec(media: Media, payload_types: "list[int]") -> "int | None":
     return None
 
 
-def _mirror(direction: bytes) -> bytes:
-    """A direction as the other side sees it."""
-    return {b"sendonly": b"recvonly", b"recvonly": b"sendonly"}.get(direction, direction)
+def _our_direction(theirs: Session, media: Media, most: int) -> bytes:
+    """The direction of a stream from our side, by the peer's description.
+
+    Args:
+        theirs: the description.
+        media: the stream in it.
+        most: what we may do at most, as the index of a direction.
+    """
+    bits = _DIRECTIONS.index(theirs.direction(media))
+    if theirs.address(media) == _NOWHERE:
+        bits &= _SENDS
+    return _DIRECTIONS[(bits >> 1 | bits << 1) & most]
 
 
 def make_answer(
@@ -237,6 +267,9 @@ def make_answer(
     session_id: int,
     payload_types: "list[int]",
     suites: "dict[bytes, bytes]",
+    version: int = 1,
+    before: "Agreed | None" = None,
+    is_held: bool = False,
 ) -> "tuple[Session, Agreed]":
     """Answer an offer: the first audio stream that SRTP and codec allow is taken, every other one refused by port 0.
 
@@ -250,11 +283,15 @@ def make_answer(
         session_id: a number for o=.
         payload_types: those we speak.
         suites: a fresh master key and salt for each suite we speak, by name.
+        version: see `make_offer`.
+        before: what was agreed before, in a session that exists. While the peer keeps its key we keep ours, and the
+            stream goes on; a new one may be that of another device, which could not know our rollover counter.
+        is_held: whether we have put the peer on hold: then we receive nothing (RFC 3264 section 8.4).
 
     Raises:
         ParseError: no stream can be taken (488); the reason says why.
     """
-    answer = _description(address, session_id)
+    answer = _description(address, session_id, version)
     agreed = None
     why = "audio"
     for media in offer.media:
@@ -271,13 +308,13 @@ def make_answer(
             why = "suite" if not theirs else "codec"
             continue
         remote = theirs[0]
-        local = Crypto.make(remote.tag, remote.suite, suites[remote.suite])
-        direction = _mirror(offer.direction(media))
+        key = suites[remote.suite]
+        if before and before.suite == remote.suite and before.remote_key == remote.keys[0].key_salt:
+            key = before.local_key
+        local = Crypto.make(remote.tag, remote.suite, key)
+        direction = _our_direction(offer, media, _SENDS if is_held else _BOTH)
         agreed = Agreed(offer.address(media), media.port, codec, local, remote, direction)
-        taken = _audio(port, [codec], [local])
-        if direction != b"sendrecv":
-            taken.lines.append((b"a", direction))
-        answer.media[-1] = taken
+        answer.media[-1] = _audio(port, [codec], [local], direction)
     if agreed is None:
         raise ParseError(why, 488, "no")
     return answer, agreed
@@ -294,8 +331,11 @@ def accept_answer(offer: Session, answer: Session) -> Agreed:
     """
     if len(answer.media) != len(offer.media):
         raise ParseError("answer")
-    mine = offer.media[0]
-    media = answer.media[0]
+    at = 0
+    while not offer.media[at].port:  # refused in the session so far; an offer of ours has one that is not
+        at += 1
+    mine = offer.media[at]
+    media = answer.media[at]
     if media.kind != mine.kind or media.port == 0:
         raise ParseError("audio", 488, "no")
     if media.proto != mine.proto:
@@ -308,5 +348,6 @@ def accept_answer(offer: Session, answer: Session) -> Agreed:
         raise ParseError("crypto")
     for local in mine.cryptos():
         if local.tag == cryptos[0].tag and local.suite == cryptos[0].suite:
-            return Agreed(answer.address(media), media.port, codec, local, cryptos[0], _mirror(answer.direction(media)))
+            direction = _our_direction(answer, media, _DIRECTIONS.index(offer.direction(mine)))
+            return Agreed(answer.address(media), media.port, codec, local, cryptos[0], direction)
     raise ParseError("crypto", 400, "unknown")

@@ -26,6 +26,7 @@ _AUTH_KEY_BYTES = const(20)
 _SALT_BYTES = const(14)
 _FRAME_BLOCKS = const(10)  # 160 bytes: 20 ms of G.711
 _PLAIN_HEADER = const(0x80)  # version 2; no padding, extension or CSRC
+_MAX_SOURCES = const(16)  # under one key: more is no change of address but a game
 _MAX_ROC = const(0xFFFFFFFF)  # section 9.2: 2^48 packets under one key
 
 
@@ -172,12 +173,18 @@ class SrtpSender(_Context):
 class SrtpReceiver(_Context):
     """Opens the packets of one SSRC that a peer sends; the first authentic packet decides which SSRC that is.
 
+    Another one may follow after `allow_source`, and again the first authentic packet decides. None comes back: what was
+    recorded of it could be played again.
+
     Args:
         suite: one of `SUITES`.
         key_salt: master key and salt as in ``inline:``.
         new_aes: makes an AES block function of a key.
         mki: the master key identifier that each packet has to carry.
         window: size of the replay window, a multiple of 8 and at least 64.
+
+    Attributes:
+        sources: how many other SSRCs there were before the present one.
     """
 
     def __init__(
@@ -185,7 +192,15 @@ class SrtpReceiver(_Context):
     ) -> None:
         super().__init__(suite, key_salt, new_aes, mki)
         self._window = ReplayWindow(window)
+        self._window_size = window
         self._roc = 0
+        self.sources = 0
+        self._past = b""  # those SSRCs
+        self._may_change = False
+
+    def allow_source(self) -> None:
+        """Let the peer go on with another SSRC under the same key, as after a change of its address."""
+        self._may_change = self.sources < _MAX_SOURCES
 
     def unprotect(self, packet: bytearray, size: int) -> int:
         """Verify and decrypt ``packet[:size]`` in place.
@@ -207,25 +222,36 @@ class SrtpReceiver(_Context):
         start = HEADER_BYTES if plain else header_size(packet, mki_at)
         if self._mki and packet[mki_at : mki_at + len(self._mki)] != self._mki:
             raise SecurityError("srtp mki")
-        if self._ssrc_bytes and differs(packet, 8, self._ssrc_bytes, 4):
+        is_other = self._ssrc_bytes and differs(packet, 8, self._ssrc_bytes, 4)
+        if is_other and not self._may_be(bytes(packet[8:12])):
             raise SecurityError("srtp ssrc")
         seq = packet[2] << 8 | packet[3]
-        index = self._index(seq)
+        index = seq if is_other else self._index(seq)
         # Section 3.3 lists the replay check before the tag; both come before any state changes.
-        if index < 0 or not self._window.is_fresh(index):
+        if index < 0 or not (is_other or self._window.is_fresh(index)):
             raise SecurityError("srtp replay")
         roc = index >> 16
         roc_bytes = self._roc_bytes if roc == self._roc else roc.to_bytes(4, "big")
         tag = self._mac.digest(memoryview(packet)[:mki_at], roc_bytes)
         if differs(packet, size - self._tag_bytes, tag, self._tag_bytes):
             raise SecurityError("srtp tag")
+        if is_other:
+            self._past += self._ssrc_bytes
+            self.sources += 1
+            self._may_change = False
+            self._window = ReplayWindow(self._window_size)
         self._window.add(index)
-        if not self._ssrc_bytes:
+        if is_other or not self._ssrc_bytes:
             self._see_ssrc(packet)
         self._roc = roc
         self._roc_bytes = roc_bytes
         self._cipher.apply(packet, start, mki_at, self._ssrc, roc, seq)
         return mki_at
+
+    def _may_be(self, ssrc: bytes) -> bool:
+        """Whether an SSRC other than the present one may be that of the next packet."""
+        past = [self._past[at : at + 4] for at in range(0, len(self._past), 4)]
+        return self._may_change and ssrc not in past
 
     def _index(self, seq: int) -> int:
         """The packet index nearest to the highest one seen (section 3.3.1, appendix A); negative before the first."""

@@ -125,7 +125,7 @@ def test_wrong_commands_are_told(cast: Cast) -> None:
         ("answer", "nobody calls"),
         ("hangup", "no call"),
         ("call <>", "malformed URI"),
-        ("dance", "unknown; try call URI, answer, reject, hangup, status, quit"),
+        ("dance", "unknown; try call URI, answer, reject, hangup, hold, resume, message URI TEXT, status, quit"),
     ):
         mark = len(cast.alice.lines)
         cast.alice.send(command)

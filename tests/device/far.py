@@ -157,6 +157,26 @@ def accept(to, tag=b"t1", contact=PEER_CONTACT, change=None, extra=()):
     return response
 
 
+def early(to, status=183, tag=b"t1", contact=PEER_CONTACT, change=None, keys=KEYS, address=PEER_ADDRESS):
+    """A provisional response of the far end with a session description, whose speech may come before anybody answers.
+
+    Args:
+        to: the INVITE.
+        status: 101 to 199.
+        tag: the fork's.
+        contact: b"" for none.
+        change: (old, new): a change to the session description.
+        keys: the fork's, by suite.
+        address: where it wants its speech.
+    """
+    response = answer(to, status, tag)
+    if contact:
+        response.add("Contact", contact)
+    description = make_answer(Session.parse(to.body), address, 30000, 8, [0, 8], keys)[0].serialize()
+    response.set_body(b"application/sdp", description.replace(*change) if change else description)
+    return response
+
+
 class Call:
     """A call as the far end sees it: the names that its requests carry.
 

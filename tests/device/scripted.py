@@ -6,6 +6,7 @@ stand in step 3 of WIRE section 1.1 and nowhere else.
 """
 
 import json
+import sys
 import unittest
 from binascii import hexlify
 from os import urandom
@@ -20,11 +21,12 @@ from sipwire.message import Request, parse
 from sipwire.srtp import SUITES
 from sipwire.transaction import T1_MS
 from support import new_aes
-from terminal import events
-from terminal.config import Config
+from terminal import demand, events
+from terminal.config import make_config
 from terminal.link import Link
 from terminal.phone import Phone
 from terminal.registration import Registration
+from terminal.texting import send_text
 from terminal.useragent import UserAgent
 
 DOMAIN = b"a.example"
@@ -45,6 +47,19 @@ def settings(**changes):
     values = {"user": "alice", "domain": "a.example", "ha1": SECRET.decode(), "neighbour": "192.0.2.1:5060"}
     values.update(changes)
     return values
+
+
+def keep_loaded(modules):
+    """Let modules that are loaded on demand be these from now on, changed as they may be; returns what undoes it."""
+    real = demand.unload
+    demand.unload = lambda name: None
+    for module in modules:
+        sys.modules[module.__name__] = module
+
+    def undo():
+        demand.unload = real
+
+    return undo
 
 
 class Printed:
@@ -73,8 +88,10 @@ class FakeMedia:
     """Writes down what the phone wants of it.
 
     Attributes:
-        log: "start", "go" and "stop", in order.
+        log: "start", "change", "go" and "stop", in order.
         agreed: what the last start was given.
+        talks: whether the microphone is to be heard.
+        broken: an error that the next start raises.
     """
 
     timer_at = None
@@ -82,18 +99,23 @@ class FakeMedia:
     def __init__(self):
         self.log = []
         self.agreed = None
+        self.talks = False
         self.is_on = False
+        self.broken = None
 
-    def start(self, agreed, now):
-        assert not self.is_on, "started twice"
+    def start(self, agreed, now, talks=True):
         numbers = agreed.address.split(b".")
         assert len(numbers) == 4, agreed.address
         assert max([int(number) for number in numbers]) < 256, agreed.address
         assert agreed.suite in SUITES
         assert agreed.port
+        if self.broken:
+            error, self.broken = self.broken, None
+            raise error
+        self.log.append("change" if self.is_on else "start")
         self.is_on = True
         self.agreed = agreed
-        self.log.append("start")
+        self.talks = talks and agreed.talks
 
     def go(self, now):
         assert self.is_on, "go before start"
@@ -280,7 +302,7 @@ class World(Neighbour):
     def __init__(self, **changes):
         super().__init__()
         self.printed = Printed()
-        self.config = Config(settings(**changes))
+        self.config = make_config(settings(**changes))
         self.link = Link(new_aes)
         self.agent = UserAgent(self.link, ADDRESS + b":5060")
         self.media = FakeMedia()
@@ -356,11 +378,16 @@ class World(Neighbour):
 
     # What the neighbour sends.
 
+    def receive(self, datagram):
+        """Let the terminal receive a datagram; returns whether it was a sign of life of the neighbour."""
+        opened = self.agent.open(datagram, self.now)
+        return opened is not None and self.agent.take(opened, self.now)
+
     def deliver(self, message, agreement=None):
         """Send the terminal a message in a frame, of the present agreement if no other is given."""
         agreement = agreement or self.agreement
         data = message if isinstance(message, bytes) else message.serialize()
-        heard = self.agent.receive(agreement.sender.seal(data), self.now)
+        heard = self.receive(agreement.sender.seal(data))
         if heard:
             self.registration.heard()
         return heard
@@ -368,7 +395,7 @@ class World(Neighbour):
     def deliver_plain(self, message):
         """Send the terminal a message without a frame."""
         data = message if isinstance(message, bytes) else message.serialize()
-        return self.agent.receive(data, self.now)
+        return self.receive(data)
 
     # Registering.
 
@@ -410,6 +437,10 @@ class World(Neighbour):
         self.take_one("ACK")
         assert self.printed.take()[-1]["event"] == "connected"
         return invite, Call(invite.call_id, invite.get("to") + b";tag=t1", invite.get("from"), 100)
+
+    def write(self, text="Hello Bob", uri=b"sip:bob@b.example"):
+        """Send a text from the terminal."""
+        send_text(self.config, self.agent, uri, text, self.now)
 
     def ring(self, **changes):
         """A call to the terminal that rings; returns the INVITE's `Call`. For ``changes`` see `invite`."""

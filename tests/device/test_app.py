@@ -1,7 +1,11 @@
 import errno
+import json
+import os
+import sys
 import unittest
 
 from far import KEYS, Call, FarMedia, accept, answer, invite, options, request
+from scripted import settings
 from whole import FakeWlan, Whole
 
 from sipwire.message import Request
@@ -130,6 +134,58 @@ class LifeTest(Case):
         events = world.run((1000, lambda: world.board.typed.append(MemoryError)), (2000, "status"), (3000, "call bob"))
         self.assertEqual(self.names(events)[:5], ["started", "registered", "starved", "status", "calling"])
 
+    def test_no_room_for_a_large_datagram(self):
+        """Where there is not so much of it in one piece, what most messages need will do."""
+        world = self.world
+        asked = []
+
+        def scarce():
+            sip = world.sip
+            real = sip.recv
+
+            def recv(size):
+                asked.append(size)
+                if size > 2000:
+                    raise MemoryError("told")
+                return real(size)
+
+            sip.recv = recv
+            large = options(call_id=b"large")
+            large.add("X", b"x" * 1500)
+            world.deliver(large)
+            world.deliver(options(call_id=b"small"))
+
+        events = world.run((1000, scarce), (2000, "status"))
+        self.assertEqual(self.names(events), ["started", "registered", "status"])
+        self.assertEqual([one.call_id for one in world.messages], [b"small"])
+        self.assertEqual(events[-1]["dropped"], 1)
+        self.assertEqual(asked[:2], [4096, 1500])
+
+    def test_what_is_needed_once_is_unloaded(self):
+        """The configuration's code when it is read, and digest's when there is an agreement."""
+        real = app.Terminal
+        seen = []
+        path = "/tmp/wisp-test-%d.json" % id(seen)
+        values = settings(address="192.0.2.7")
+        with open(path, "w") as file:
+            file.write(json.dumps(values))
+
+        class Terminal(real):
+            def __init__(self, config):
+                seen.append("terminal.config" in sys.modules)
+                super().__init__(config)
+
+        app.Terminal = Terminal
+        world = self.world
+        world.script = [(900, lambda: seen.append("terminal.proof" in sys.modules)), (1000, "quit")]
+        try:
+            self.assertTrue(app.run(path))
+        finally:
+            app.Terminal = real
+            os.remove(path)
+        self.assertEqual(seen, [False, False])
+        self.assertEqual(self.names(world.printed.take()), ["started", "registered"])
+
     def test_out_of_memory_for_good(self):
         world = self.world
 
@@ -160,11 +216,35 @@ class CommandTest(Case):
     def test_refused(self):
         """What is no command, and what is none now; an empty line is nothing at all."""
         lines = ("dance", "call", "call a b", "CALL bob", "answer?", "answer", "reject", "hangup", "call b@@")
+        lines += ("hold", "resume", "message", "message bob", "message b@@ x")
         world = self.world
         events = world.run((400, ""), (410, "   "), *[(500 + i, line) for i, line in enumerate(lines)])
         self.assertEqual(self.names(events), ["started", "registered"] + ["refused"] * len(lines))
         self.assertEqual([event["command"] for event in events[2:]], [line.split()[0] for line in lines])
         self.assertEqual(world.messages, [])
+
+    def test_messages(self):
+        """Out: what follows the second word, blanks and all. In: an event."""
+        world = self.world
+
+        def arrives():
+            sent = world.last("MESSAGE")
+            self.assertEqual((sent.uri, sent.body), (b"sip:bob@a.example", "Hé,  two  blanks".encode()))
+            world.deliver(answer(sent, 202))
+            asked = options(method="MESSAGE")
+            asked.set_body(b"text/plain", b"thanks")
+            world.deliver(asked)
+
+        events = world.run((500, "message bob   Hé,  two  blanks"), (600, arrives))
+        self.assertEqual(self.names(events)[2:], ["sent", "message"])
+        self.assertEqual((events[2]["peer"], events[3]["text"]), ("sip:bob@a.example", "thanks"))
+
+    def test_message_before_it_is_registered(self):
+        world = self.world
+        world.serves = False
+        events = world.run((1000, "message bob Hello"))
+        refused = [event for event in events if event["event"] == "refused"]
+        self.assertEqual(refused, [{"event": "refused", "command": "message", "reason": "not registered"}])
 
     def test_status(self):
         events = self.world.run((500, "status"), (600, "call bob"), (700, "status"))
@@ -266,6 +346,27 @@ class CallTest(Case):
             far.open(datagram)
         self.assertTrue(149 <= len(world.rtp.sent) <= 151)
         self.assertEqual(events[-1]["media"]["sent"], len(world.rtp.sent))
+
+    def test_hold(self):
+        """Not a packet while it is on hold, and no new beginning afterwards."""
+        world = self.world
+        counts = []
+
+        def answered():
+            counts.append(len(world.rtp.sent))
+            world.deliver(accept(world.last("INVITE")))
+
+        script = self.talk(world, 5)
+        script += [(2000, "hold"), (2100, answered), (3500, "resume"), (3501, answered)]
+        script.sort(key=lambda one: one[0])
+        events = world.run(*script, (script[-1][0] + 100, "hangup"))
+        self.assertEqual(self.names(events)[3:], ["connected", "hold", "hold", "ended"])
+        self.assertLess(counts[1] - counts[0], 3)
+        seqs = [self.far.open(datagram)[1] for datagram, _ in world.rtp.sent]
+        self.assertEqual(seqs, [seqs[0] + i & 0xFFFF for i in range(len(seqs))])
+        media = events[-1]["media"]
+        self.assertEqual((media["rejected"], media["lost"]), (0, 0))
+        self.assertTrue(170 < media["sent"] < 185, media)
 
     def test_reject(self):
         world = self.world
@@ -470,26 +571,73 @@ class WifiTest(Case):
         with self.assertRaises(OSError):
             world.run()
 
+    def talk(self):
+        """Script of a call from outside."""
+        world = self.world
+        return [
+            (500, lambda: world.deliver(invite())),
+            (600, "answer"),
+            (700, lambda: world.deliver(ack_to(world))),
+        ]
+
     def test_lost_in_a_call(self):
-        """The call is over, is told to be, and leaves neither microphone nor speaker on."""
+        """The call goes on from another address: the far end is told where, and speech comes from there."""
         world = self.world
 
-        def call(at, call_id):
-            return [
-                (at, lambda: world.deliver(invite(call_id=call_id))),
-                (at + 100, "answer"),
-                (at + 200, lambda: world.deliver(ack_to(world))),
-            ]
+        def told():
+            sent = world.last("INVITE")
+            self.assertEqual(sent.call_id, b"in-1")
+            self.assertEqual(sent.get("contact"), b"<sip:alice@192.0.2.46:5060>")
+            self.assertEqual(sent.via.sent_by, b"192.0.2.46:5060")
+            self.assertIn(b"c=IN IP4 192.0.2.46\r\n", sent.body)
+            self.assertEqual(world.rtp.bound[0], "192.0.2.46")
+            world.deliver(accept(sent))
 
-        script = call(500, b"in-1") + [(5000, self.lose)] + call(8000, b"in-2") + [(9000, "hangup")]
+        def check():
+            self.assertEqual(world.last("ACK").call_id, b"in-1")
+            self.assertGreater(len(world.rtp.sent), 40)
+
+        script = self.talk() + [(5000, self.lose), (6000, told), (7000, check), (8000, "hangup")]
         events = world.run(*script)
-        call_events = ["incoming", "connected", "ended"]
         self.assertEqual(
-            self.names(events),
-            ["started", "registered", "incoming", "connected", "wifi", "ended", "registered"] + call_events,
+            self.names(events), ["started", "registered", "incoming", "connected", "wifi", "registered", "ended"]
         )
-        self.assertEqual((events[5]["reason"], events[5]["talked_ms"] // 1000), ("network lost", 4))
-        self.assertEqual(world.board.audio.log, ["start", "stop", "start", "stop"])
+        self.assertEqual((events[-1]["reason"], events[-1]["talked_ms"] // 1000), ("hung up", 7))
+        self.assertEqual(world.last("BYE").call_id, b"in-1")
+        self.assertEqual(world.board.audio.log, ["start", "stop"])
+
+    def test_lost_in_a_call_and_found_at_the_same_address(self):
+        """Nobody has to be told anything."""
+        world = self.make(address="192.0.2.7")
+        events = world.run(*self.talk(), (5000, self.lose), (9000, "hangup"))
+        self.assertEqual(
+            self.names(events), ["started", "registered", "incoming", "connected", "wifi", "registered", "ended"]
+        )
+        sent = [one.method for one in world.messages if isinstance(one, Request)]
+        self.assertEqual(sent, ["BYE"])
+
+    def test_lost_in_a_call_that_nobody_knows_any_more(self):
+        world = self.world
+        gone = (6000, lambda: world.deliver(answer(world.last("INVITE"), 481)))
+        events = world.run(*self.talk(), (5000, self.lose), gone)
+        self.assertEqual((events[-1]["event"], events[-1]["reason"]), ("ended", "peer is gone"))
+        self.assertEqual(world.board.audio.log, ["start", "stop"])
+
+    def test_lost_while_it_registers(self):
+        """What was asked from the old address is not asked again from the new one."""
+        world = self.world
+        world.serves = False
+
+        def lose():
+            world.serves = True
+            self.lose()
+
+        contacts = []
+        real = world.granted
+        world.granted = lambda message, **changes: contacts.append(message.get("contact")) or real(message, **changes)
+        events = world.run((300, lose), (40000, "status"))
+        self.assertEqual(self.names(events), ["started", "wifi", "registered", "status"])
+        self.assertEqual(set(contacts), {b"<sip:alice@192.0.2.46:5060>"})
 
     def test_lost_while_it_rings(self):
         world = self.world

@@ -4,7 +4,7 @@ import unittest
 
 from terminal import board
 from terminal.board import emulator
-from terminal.config import ConfigError
+from terminal.settings import ConfigError
 
 SILENCE = bytes(320)
 

@@ -6,7 +6,8 @@ from scripted import SECRET, Printed, settings
 
 from terminal import app
 from terminal import config as module
-from terminal.config import Config, ConfigError, load
+from terminal.config import load, make_config
+from terminal.settings import ConfigError
 
 # Key: (values that will do, values that won't).
 VALUES = {
@@ -43,12 +44,12 @@ VALUES = {
 class ConfigTest(unittest.TestCase):
     def assertRefused(self, values, *words):
         with self.assertRaises(ConfigError) as caught:
-            Config(values)
+            make_config(values)
         for word in words:
             self.assertIn(word, str(caught.exception))
 
     def test_least(self):
-        config = Config(settings())
+        config = make_config(settings())
         self.assertEqual((config.user, config.auth_user, config.domain), (b"alice", b"alice", b"a.example"))
         self.assertEqual(config.aor, b"sip:alice@a.example")
         self.assertEqual(config.neighbour, ("192.0.2.1", 5060))
@@ -60,7 +61,7 @@ class ConfigTest(unittest.TestCase):
         self.assertEqual((config.wifi, config.board), ({}, {}))
 
     def test_everything(self):
-        config = Config(settings(auth_user="al", codecs=["PCMA", "PCMU"], wifi={"ssid": "x"}, sip_port=5070))
+        config = make_config(settings(auth_user="al", codecs=["PCMA", "PCMU"], wifi={"ssid": "x"}, sip_port=5070))
         self.assertEqual(config.auth_user, b"al")
         self.assertEqual(config.payload_types, [8, 0])
         self.assertEqual(config.wifi, {"ssid": "x", "password": ""})
@@ -70,7 +71,7 @@ class ConfigTest(unittest.TestCase):
         for key, (good, bad) in VALUES.items():
             for value in good:
                 with self.subTest(key, value):
-                    Config(settings(**{key: value}))
+                    make_config(settings(**{key: value}))
             for value in bad:
                 with self.subTest(key, value):
                     self.assertRefused(settings(**{key: value}), key)
@@ -100,7 +101,7 @@ class ConfigTest(unittest.TestCase):
     def test_the_text_of_an_error_has_no_secret(self):
         for values in (settings(ha1=SECRET.decode() + "0"), settings(ha1=SECRET.decode().upper()), settings(user=7)):
             with self.assertRaises(ConfigError) as caught:
-                Config(values)
+                make_config(values)
             self.assertNotIn(SECRET.decode()[:16], str(caught.exception).lower())
 
 

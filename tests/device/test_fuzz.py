@@ -3,18 +3,22 @@
 import random
 import unittest
 
-from far import Call, accept, answer, branch, invite, offer, options
+from far import PEER_CONTACT, Call, accept, answer, branch, early, invite, offer, options
 from scripted import UnregisteredCase, WorldCase
 
+from sipwire.hop import OVERHEAD_BYTES
 from sipwire.message import Request
-from terminal.useragent import MAX_MESSAGE_BYTES
+from terminal.useragent import MAX_DATAGRAM_BYTES
 
-ROUNDS = 1000
+ROUNDS = 2000
 PIECES = (
     b"", b"\0", b"\xff", b"\r\n", b"\n", b" ", b"\t", b'"', b"<", b">", b";", b",", b":", b"=", b"@", b"%", b"\\",
     b"tag", b";tag=", b"sip:", b"SIP/2.0", b"-1", b"0", b"4294967296", b"99999999999999999999999", b"a" * 300,
     b"Via: ", b"\r\nContent-Length: 5\r\n", b"\r\nRequire: x\r\n", b"\r\nRecord-Route: <sip:r;lr>\r\n",
     b"IN IP4 nowhere.invalid", b"m=audio 0 RTP/AVP 0", b"a=crypto:1 ", b"\xc3\x28", b"\r\n\r\n", b"\xe1",
+    b"IN IP4 0.0.0.0", b"a=inactive\r\n", b"a=sendonly\r\n", b"m=video 0 RTP/AVP 31\r\n", b"Signal=", b"Duration=",
+    b"\r\nSession-Expires: 90;refresher=uas\r\nSupported: timer\r\n", b"\r\nSession-Expires: 1\r\n", b"x" * 2000,
+    b"\r\nInfo-Package: x\r\n", b"charset=", b";tag=t2", b"\r\nMin-SE: 4000\r\n", b"\r\nContact: <sip:a@b>\r\n",
 )  # fmt: skip
 
 
@@ -34,7 +38,7 @@ def mutate(data):
             data = data[:at] + data[at : at + 5 * size] * 2 + data[at + size :]
         elif at < len(data):
             data = data[:at] + bytes([data[at] ^ 1 << random.randrange(8)]) + data[at + 1 :]
-    return data[:MAX_MESSAGE_BYTES]
+    return data[: MAX_DATAGRAM_BYTES - OVERHEAD_BYTES]
 
 
 class FuzzTest(WorldCase):
@@ -43,18 +47,33 @@ class FuzzTest(WorldCase):
     def messages(self):
         """Good messages that fit the phone's present state, and others that don't."""
         phone = self.phone
-        found = [invite(call_id=branch()), options(), options(method="CANCEL"), options(method="BYE")]
+        text = options(method="MESSAGE", call_id=branch())
+        text.set_body(b"text/plain;charset=utf-8", b"Gr\xc3\xbc\xc3\x9fe")
+        found = [invite(call_id=branch()), options(), options(method="CANCEL"), options(method="BYE"), text]
         if phone._dialog is not None:
             dialog = phone._dialog
             call = Call(dialog.call_id, dialog.remote, dialog.local, dialog.remote_cseq)
-            found += [call.ack(), call.request("BYE"), call.request("INVITE", body=offer()), call.request("INFO")]
+            key = call.request("INFO")
+            key.set_body(b"application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n")
+            contact = [("Contact", PEER_CONTACT), ("Session-Expires", b"120"), ("Supported", b"timer")]
+            found += [call.ack(), call.request("BYE"), key, key, call.request("INFO")]
+            body = offer() + random.choice((b"", b"a=sendonly\r\n", b"a=inactive\r\n"))
+            for method in ("INVITE", "UPDATE", "INVITE", "UPDATE"):
+                found += [call.request(method, body=body, extra=contact), call.request(method, extra=contact)]
+            if phone._change:
+                found += [accept(self.sent), answer(self.sent, 491), answer(self.sent, 488), answer(self.sent, 100)] * 2
             if phone.state == "ringing":
                 call.invite = phone._invite.request
                 found += [call.like_invite("CANCEL"), call.invite]
         elif phone.state in ("calling", "cancelling"):
             sent = self.sent
             found += [answer(sent, 180), accept(sent), accept(sent), answer(sent, 486), answer(sent, 487)]
+            found += [early(sent), early(sent, 180, b"t2"), answer(sent, 422, extra=[("Min-SE", b"3600")])]
+            early_call = Call(sent.call_id, sent.get("to") + b";tag=t1", sent.get("from"), random.randrange(9))
+            found += [early_call.request(method) for method in ("UPDATE", "BYE")]
             found += [accept(sent, tag=b"t2"), answer(sent, 401, extra=[("WWW-Authenticate", b"Digest realm=x")])]
+        if self.text:
+            found.append(answer(self.text, 200))
         return [one.serialize() for one in found]
 
     def act(self):
@@ -63,9 +82,11 @@ class FuzzTest(WorldCase):
         kind = random.randrange(12)
         if kind == 0 and phone.state == "idle":
             phone.dial("bob", world.now)
-            for sent in world.take():
-                if isinstance(sent.message, Request) and sent.message.method == "INVITE":
-                    self.sent = sent.message
+        elif kind == 4:
+            phone.hold(random.getrandbits(1) == 1, world.now)
+            world.advance(0)
+        elif kind == 5:
+            world.write()
         elif kind == 1 and phone.state == "ringing":
             phone.answer(world.now)
         elif kind == 2 and phone.state != "idle":
@@ -73,20 +94,31 @@ class FuzzTest(WorldCase):
         elif kind == 3:
             world.advance(random.choice((100, 500, 5000, 40000)))
 
+    def look(self):
+        """Take what was sent; the last INVITE and the last text may be answered."""
+        for sent in self.world.take():
+            if isinstance(sent.message, Request) and sent.message.method == "INVITE":
+                self.sent = sent.message
+            elif isinstance(sent.message, Request) and sent.message.method == "MESSAGE":
+                self.text = sent.message
+
     def test_mutated_messages_in_frames(self):
         random.seed(20261121)
         world = self.world
-        states = set()
-        self.sent = None
+        states, shown = set(), set()
+        self.sent = self.text = None
         for i in range(ROUNDS):
             self.act()
+            self.look()
             data = random.choice(self.messages())
             world.deliver(data if random.getrandbits(2) == 0 else mutate(data))
-            world.take()
+            self.look()
             states.add(self.phone.state)
+            shown.update([event["event"] for event in world.printed.take()])
             if i % 400 == 399:
                 self.settle()
         self.assertTrue(states >= {"idle", "calling", "cancelling", "ringing", "answered", "talking"}, states)
+        self.assertTrue(shown >= {"message", "dtmf", "hold", "sent", "failed", "progress", "connected", "ended"}, shown)
 
     def settle(self):
         """However the phone was left, a while later it makes a call."""
@@ -116,7 +148,7 @@ class FuzzTest(WorldCase):
                     continue
             else:
                 datagram = mutate(good)
-            self.assertFalse(world.agent.receive(datagram, world.now))
+            self.assertFalse(world.receive(datagram))
             if i % 100 == 0:
                 self.assertEqual(world.take(), [])
         self.assertEqual((world.take(), world.printed.take()), ([], []))

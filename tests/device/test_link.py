@@ -1,13 +1,13 @@
 import random
 import unittest
 
-from scripted import DOMAIN, SECRET, settings
+from scripted import DOMAIN, SECRET, keep_loaded, settings
 
 from sipwire.agreement import hop_nonce, hop_spi, parse_mechanisms, server_offer
 from sipwire.hop import MAX_SEQ, HopReceiver, HopSender, derive_keys, frame_seq, frame_spi
 from support import new_aes
-from terminal import link as module
-from terminal.config import Config
+from terminal import proof as module
+from terminal.config import make_config
 from terminal.link import Link
 
 NONCE = b"nonce"
@@ -24,7 +24,7 @@ class Far:
         self.sender = HopSender(self.terminal_spi, back, new_aes)
         self.receiver = HopReceiver(spi, out, new_aes)
         self.reflector = HopSender(self.terminal_spi, out, new_aes)
-        link.prepare(Config(settings()), nonce, server, spi)
+        link.prepare(make_config(settings()), nonce, server, spi)
 
     def seal(self, message=b""):
         return self.sender.seal(message)
@@ -67,24 +67,26 @@ class LinkTest(unittest.TestCase):
         self.assertEqual(parse_mechanisms(offers[:1])[0].name, b"wisp-hop")
 
     def test_spi_is_never_0(self):
-        real = module.urandom
+        real, undo = module.urandom, keep_loaded([module])
         parts = [bytes(4), bytes(4), b"\0\0\0\5", bytes(range(16))]
         module.urandom = lambda size: parts.pop(0)
         try:
             self.link.propose()
         finally:
             module.urandom = real
+            undo()
         [offer] = parse_mechanisms([self.link.offer])
         self.assertEqual((hop_spi(offer), hop_nonce(offer)), (5, bytes(range(16))))
 
     def test_highest_spi(self):
         """The largest SPI is no small integer on any machine of ours."""
-        real = module.urandom
+        real, undo = module.urandom, keep_loaded([module])
         module.urandom = lambda size: b"\xff" * size
         try:
             self.link.propose()
         finally:
             module.urandom = real
+            undo()
         far = Far(self.link, 0xFFFFFFFF)
         self.assertEqual(far.terminal_spi, 0xFFFFFFFF)
         self.link.accept(0)

@@ -5,13 +5,12 @@ import unittest
 from far import CM32, CM80, KEYS, FarMedia
 from scripted import FakeAudio
 
-from sipwire.crypto import Crypto
 from sipwire.errors import SecurityError
 from sipwire.g711 import PCMA, PCMU, Codec
-from sipwire.sdp import Agreed
 from sipwire.srtp import SUITES, SrtpReceiver
 from support import new_aes
 from terminal.media import Media
+from terminal.negotiation import Stream
 
 FRAME_MS = 20
 DELAY_FRAMES = 3  # of the jitter buffer
@@ -52,10 +51,10 @@ class Far(FarMedia):
         super().__init__(OURS, **changes)
 
 
-def agreed(suite=CM80, payload_type=PCMU, direction=b"sendrecv", mki=b""):
-    remote = Crypto.make(1, suite, THEIRS)
-    remote.keys[0].mki = mki
-    return Agreed(b"198.51.100.9", 30000, payload_type, Crypto.make(1, suite, OURS), remote, direction)
+def agreed(
+    suite=CM80, payload_type=PCMU, direction=b"sendrecv", mki=b"", ours=OURS, theirs=THEIRS, address=b"198.51.100.9"
+):
+    return Stream(address, 30000, payload_type, suite, ours, theirs, b"", mki, direction)
 
 
 class Case(unittest.TestCase):
@@ -555,6 +554,198 @@ class CallTest(Case):
         ):
             self.assertIs(old, new)
         self.assertEqual([len(buffer) for buffer in kept[:-1]], sizes)
+
+
+class ChangeTest(Case):
+    """What is agreed on anew in a call."""
+
+    def change(self, talks=True, **changes):
+        self.media.start(agreed(**changes), self.now, talks)
+
+    def test_nothing_changes(self):
+        """Same keys, same address: not a packet is lost, doubled or numbered anew."""
+        self.start()
+        for i in range(30):
+            if i % 3 == 2:
+                self.change()
+            self.receive(self.far.packet())
+            self.run_for(FRAME_MS)
+        packets = self.opened()
+        first = packets[0]
+        for i, packet in enumerate(packets):
+            self.assertEqual(packet[1:4], ((first[1] + i) & 0xFFFF, (first[2] + 160 * i) & 0xFFFFFFFF, first[3]))
+        self.assertEqual(len(packets), 30)
+        self.assertEqual(self.audio.log, ["start"])
+        self.assertStatistics(sent=30, received=30, rejected=0, lost=0, late=0)
+
+    def test_rollover_counter_is_kept(self):
+        """Both ways: who changes its address after 22 minutes still knows the packet index."""
+        self.far = Far(seq=0xFFFE)
+        self.start()
+        self.media._seq = 0xFFFE
+        for _ in range(4):
+            self.receive(self.far.packet())
+            self.run_for(FRAME_MS)
+        self.assertEqual((self.media._sender.roc, self.far.sender.roc), (1, 1))
+        self.change(address=b"203.0.113.9")
+        self.receive(self.far.packet())
+        self.run_for(FRAME_MS)
+        self.assertEqual(self.socket.sent[-1][1], (b"203.0.113.9", 30000))
+        self.socket.sent = [(one, (b"198.51.100.9", 30000)) for one, _ in self.socket.sent]
+        self.assertEqual([packet[1] for packet in self.opened()], [0xFFFE, 0xFFFF, 0, 1, 2])
+        self.assertStatistics(received=5, rejected=0, lost=0)
+
+    def test_new_keys(self):
+        """Either stream begins anew under its new key, and the other goes on."""
+        self.start()
+        self.receive(self.far.packet())
+        self.run_for(FRAME_MS)
+        before = self.opened()[-1]
+        old = self.far
+        self.far = Far(key=KEYS[CM32], seq=9000, ssrc=1)
+        self.change(theirs=KEYS[CM32])
+        self.receive(old.packet())
+        self.receive(self.far.packet())
+        self.run_for(FRAME_MS)
+        packet = old.open(self.socket.sent.pop()[0])
+        self.assertEqual(packet[1], (before[1] + 1) & 0xFFFF)
+        self.change(theirs=KEYS[CM32], ours=bytes(30))
+        self.receive(self.far.packet())
+        self.far.receiver = SrtpReceiver(SUITES[CM80], bytes(30), new_aes)
+        self.run_for(FRAME_MS)
+        again = self.opened()[-1]
+        self.assertNotEqual(again[3], before[3])
+        self.assertLess(again[1], 0x8000)
+        self.assertEqual(self.audio.log, ["start"])
+        self.assertStatistics(sent=3, received=3, rejected=1, lost=0)
+
+    def test_another_source(self):
+        """Under the same key, after a change and once for each: and none of the past comes back."""
+        self.start()
+        first = self.far
+        recorded = [first.packet() for _ in range(3)]
+        second, third = Far(ssrc=2, seq=40000), Far(ssrc=3, seq=7)
+        self.receive(recorded[0], second.packet())
+        self.change(address=b"203.0.113.9")
+        self.receive(second.packet(), recorded[1], recorded[2], first.packet(), third.packet(), second.packet())
+        self.change()
+        bad = bytearray(third.packet())
+        bad[-1] ^= 1
+        self.receive(bytes(bad), recorded[1], third.packet(), second.packet(), third.packet())
+        # of the first: one, of the second: two, of the third: two
+        self.assertStatistics(received=5, rejected=8, lost=0)
+
+    def test_another_source_is_heard_at_once(self):
+        """Its timestamps are of its own, though they may be near those before."""
+        for change in ({}, {"theirs": KEYS[CM32]}):
+            self.setUp()
+            self.start()
+            first = Far(timestamp=8000)
+            for _ in range(5):
+                self.receive(first.packet(b"\x10" * 160))
+                self.run_for(FRAME_MS)
+            self.change(**change)
+            second = Far(ssrc=2, key=change.get("theirs", KEYS[CM80]), timestamp=8000)
+            for _ in range(6):
+                self.receive(second.packet(b"\x20" * 160))
+                self.run_for(FRAME_MS)
+            pcm = bytearray(320)
+            Codec(PCMU).decode(bytearray(b"\x20" * 160), 0, pcm, 160)
+            self.assertEqual(bytes(self.audio.heard[-1]), bytes(pcm))
+            self.assertStatistics(received=11, late=0)
+
+    def test_lost_packets_of_every_stream(self):
+        self.start()
+        for start in (100, 50000):
+            self.far = Far(seq=start, ssrc=start)
+            self.change()
+            self.receive(self.far.packet())
+            self.far.packet()
+            self.far.packet()
+            self.receive(self.far.packet())
+        self.change(theirs=KEYS[CM32])
+        self.far = Far(key=KEYS[CM32], seq=3)
+        self.receive(self.far.packet())
+        self.far.packet()
+        self.receive(self.far.packet())
+        self.assertStatistics(received=6, lost=5, rejected=0)
+
+    def test_silence_by_agreement(self):
+        """On hold nothing is sent, played or listened to; time goes on in the timestamps."""
+        for direction, talks in ((b"sendrecv", False), (b"recvonly", True), (b"inactive", True), (b"sendonly", False)):
+            self.setUp()
+            self.start()
+            self.run_for(5 * FRAME_MS)
+            before = self.opened()[-1]
+            listened = len(self.audio.spoken)
+            self.change(talks, direction=direction)
+            for _ in range(10):
+                self.receive(self.far.packet(b"\x42" * 160))
+                self.run_for(FRAME_MS)
+            self.assertEqual((self.socket.sent, len(self.audio.spoken)), ([], listened))
+            loud = [pcm for pcm in self.audio.heard if pcm[:2] != self.audio.heard[0][:2]]
+            self.assertEqual(len(loud) > 0, direction in (b"sendrecv", b"recvonly"))
+            self.change()
+            self.run_for(FRAME_MS)
+            after = self.opened()[-1]
+            self.assertEqual(after[1], (before[1] + 1) & 0xFFFF)
+            self.assertEqual((after[2] - before[2]) & 0xFFFFFFFF, 11 * 160)
+            self.assertStatistics(received=10, rejected=0, sent=6)
+
+    def test_codec(self):
+        self.start()
+        self.run_for(FRAME_MS)
+        self.change(payload_type=PCMA)
+        self.receive(self.far.packet(payload_type=PCMA))
+        self.run_for(FRAME_MS)
+        self.assertEqual([packet[0] for packet in self.opened()], [PCMU, PCMA])
+
+    def test_that_fails(self):
+        """What ran before goes on."""
+        self.start()
+        self.receive(self.far.packet())
+        self.run_for(FRAME_MS)
+
+        def resolve(host, port):
+            raise OSError(errno.EIO)
+
+        self.media._resolve = resolve
+        with self.assertRaises(OSError):
+            self.change(address=b"203.0.113.9", theirs=KEYS[CM32], direction=b"inactive")
+        self.change()  # nothing has to be looked up
+        self.receive(self.far.packet())
+        self.run_for(FRAME_MS)
+        self.assertEqual(len(self.opened()), 2)
+        self.assertStatistics(received=2, rejected=0, sent=2)
+
+    def test_start_that_fails(self):
+        """Nothing is left on, and the next one is as good as the first."""
+        for error in (OSError(errno.EIO), ValueError("ibuf"), MemoryError("told")):
+            self.setUp()
+            self.audio.broken = {"start": error}
+            self.assertRaises(type(error), self.start)
+            self.assertEqual(self.audio.log, ["start", "stop"])
+            self.assertIsNone(self.media.timer_at)
+            self.assertIsNone(self.media.stop())
+            self.audio.broken = {}
+            self.start()
+            self.run_for(FRAME_MS)
+            self.assertEqual(len(self.opened()), 1)
+
+    def test_early(self):
+        """Heard before the far end answers, with the microphone off; then it goes on with the microphone on."""
+        self.media.start(agreed(), self.now, False)
+        for _ in range(10):
+            self.receive(self.far.packet(b"\x42" * 160))
+            self.run_for(FRAME_MS)
+        self.assertEqual((self.socket.sent, self.audio.spoken), ([], []))
+        self.change()
+        self.media.go(self.now)
+        for _ in range(10):
+            self.receive(self.far.packet(b"\x42" * 160))
+            self.run_for(FRAME_MS)
+        self.assertEqual(len(self.opened()), 10)
+        self.assertStatistics(received=20, rejected=0, lost=0, late=0, waited=0, skipped=0)
 
 
 if __name__ == "__main__":

@@ -257,7 +257,7 @@ class AcceptanceTest(UnregisteredCase):
         ):
             _, back = derive_keys(secret, user, realm, hop_nonce(offer), challenge, client, server)
             forged = HopSender(hop_spi(offer), back, new_aes)
-            self.assertFalse(world.agent.receive(forged.seal(world.welcome(request, good).serialize()), world.now))
+            self.assertFalse(world.receive(forged.seal(world.welcome(request, good).serialize())))
             self.assertEqual(self.registration.state, "proving")
         self.assertEqual(world.link.dropped, 4)
         world.deliver(world.welcome(request, good), good)

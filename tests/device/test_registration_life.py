@@ -331,11 +331,11 @@ class KeepAliveTest(LifeCase):
         frame = bytearray(world.agreement.sender.seal(b""))
         frame[-1] ^= 1
         seen = world.agreement.sender.seal(b"")
-        self.assertTrue(world.agent.receive(seen, world.now))
+        self.assertTrue(world.receive(seen))
         for _ in range(8):
             world.advance(KEEPALIVE_MS // 2)
             for data in (bytes(frame), seen, b"", b"\r\n\r\n", stray):
-                self.assertFalse(world.agent.receive(data, world.now))
+                self.assertFalse(world.receive(data))
         self.assertEqual([event["reason"] for event in world.printed.take()], ["neighbour lost"])
 
 

@@ -4,13 +4,27 @@ import gc
 import json
 import unittest
 
-from far import Call, accept, answer, invite, options
+from far import (
+    KEYS,
+    PEER_ADDRESS,
+    PEER_CONTACT,
+    Call,
+    accept,
+    answer,
+    early,
+    invite,
+    offer,
+    options,
+    request,
+)
+from scripted import keep_loaded
 from whole import FakeWlan, Whole
 
 from sipwire.dialog import Dialog
 from sipwire.message import Message, Request
+from sipwire.sdp import Session, make_answer
 from sipwire.transaction import Transaction
-from terminal import app, events, media, phone, registration, useragent
+from terminal import app, descriptions, events, media, phone, proof, texting, useragent
 from terminal.link import Link
 
 
@@ -53,10 +67,12 @@ STEPS += [(Request, "response"), (Dialog, "__init__"), (Dialog, "new_request"), 
 STEPS += [(Transaction, "__init__"), (Transaction, "take_outgoing"), (Json, "dumps")]
 STEPS += [(useragent.UserAgent, name) for name in ("request", "respond", "send")]
 STEPS += [
-    (phone.Phone, name) for name in ("handle_request", "handle_ack", "handle_cancel", "dial", "answer", "hang_up")
+    (phone.Phone, name)
+    for name in ("handle_request", "handle_ack", "handle_cancel", "dial", "answer", "hang_up", "hold", "move")
 ]
-STEPS += [(useragent, "parse"), (useragent, "token"), (registration, "authenticate")]
-STEPS += [(phone, name) for name in ("make_offer", "make_answer", "accept_answer", "cancel_for")]
+STEPS += [(useragent, "parse"), (useragent, "token"), (proof, "authenticate"), (phone, "cancel_for")]
+STEPS += [(descriptions, name) for name in ("make_offer", "make_answer", "accept_answer")]
+STEPS += [(texting, name) for name in ("send_text", "take_text", "take_digit", "outset")] + [(phone, "outset")]
 STEPS += [(media, name) for name in ("SrtpSender", "SrtpReceiver", "Codec")]
 STEPS += [(app, name) for name in ("UserAgent", "Media", "Phone", "Registration", "_socket", "_resolve")]
 
@@ -86,18 +102,30 @@ class Faulty(Whole):
         self.waits = self.board.shown = self.board.audio.heard = self.board.audio.spoken = Nothing()
         self._calm = 1  # while it is not 0 no step is counted
         self._real = []
+        # What is unloaded now would come back without the steps in it.
+        self._undo = keep_loaded([descriptions, proof, texting])
         events.json = Json
         app.gc = events.gc = Gc
         for owner, name in STEPS:
             real = getattr(owner, name)
             self._real.append((owner, name, real))
             setattr(owner, name, self._failing(name, real))
-        self._call = self._invite = self._bye = None
+        self._call = self._invite = self._bye = self._remote = None
+        self._plan = []  # what the far end has sent, the last one not answered yet
+        self._kinds = [
+            ("UPDATE", offer() + b"a=sendonly\r\n"),
+            ("INFO", b"Signal=5"),
+            ("INVITE", offer()),
+            ("MESSAGE", b"Hello"),
+            ("INVITE", b""),
+            ("UPDATE", b""),
+        ]
         self._finals = 0  # final responses to the far end's INVITE, ACKed
 
     def close(self):
         for owner, name, real in self._real:
             setattr(owner, name, real)
+        self._undo()
         events.json = json
         app.gc = events.gc = gc
         super().close()
@@ -167,6 +195,46 @@ class Faulty(Whole):
         elif leaves and not [one for one in answers if one.cseq.method == "CANCEL" and one.status < 300]:
             self.deliver(call.like_invite("CANCEL"))
 
+    def changes(self, leaves):
+        """The far end calls, changes the call in every way, takes the terminal's changes, and hangs up in the end."""
+        if not self._plan:
+            self._invite = invite(call_id=b"starving")
+            self._plan.append(self._invite)
+        if self.messages and isinstance(self.messages[-1], Request) and self.messages[-1].method == "MESSAGE":
+            self.deliver(answer(self.messages[-1], 200))
+        current, asked = self._plan[-1], self._invite
+        number, method = current.cseq.number, current.method
+        sent = [one for one in self.messages if one.call_id == b"starving"]
+        acked = [one.cseq.number for one in sent if isinstance(one, Request) and one.method == "ACK"]
+        for one in sent:
+            if isinstance(one, Request) and one.method == "INVITE" and one.cseq.number not in acked:
+                self.deliver(accept(one))
+                acked.append(one.cseq.number)
+        answers = [one for one in sent if not isinstance(one, Request) and one.cseq.number == number]
+        finals = [one for one in answers if one.status >= 200 and one.cseq.method == method]
+        if method == "INVITE" and finals and len(finals) != self._finals:
+            self._finals = len(finals)
+            ok = finals[-1].status == 200
+            body = b""
+            if ok and not current.body:
+                body = make_answer(Session.parse(finals[-1].body), PEER_ADDRESS, 30000, 8, [0], KEYS)[0].serialize()
+            names = (b"starving", asked.get("from"), finals[-1].get("to"), number)
+            self.deliver(request("ACK", *names, via=None if ok else current.via.branch, body=body))
+        elif not finals and (method != "INVITE" or not answers):
+            self.deliver(current)
+        elif (finals and self._plan[0] is not current) or (finals and finals[-1].status == 200):
+            self._finals = 0
+            self._remote = self._remote or finals[-1].get("to")
+            method, body = ("BYE", b"") if leaves or not self._kinds else self._kinds.pop(0)
+            if current.method != "BYE" and (leaves or method != "BYE"):
+                changed = request(method, b"starving", asked.get("from"), self._remote, number + 1)
+                changed.add("Contact", PEER_CONTACT)
+                if body:
+                    kind = b"application/dtmf-relay" if method == "INFO" else b"text/plain"
+                    changed.set_body(b"application/sdp" if body[:2] == b"v=" else kind, body)
+                self._plan.append(changed)
+                self.deliver(changed)
+
     def is_called(self, leaves):
         """The far end rings, answers until there is an ACK, and in the end hangs up."""
         asked = [one for one in self.messages if isinstance(one, Request) and one.method == "INVITE"]
@@ -175,7 +243,7 @@ class Faulty(Whole):
         asked = asked[-1]
         if not self._call:
             self._call = accept(asked)
-            self.deliver(answer(asked, 180))
+            self.deliver(early(asked, 180))
         elif not self.found("ACK", asked.call_id):
             self.deliver(answer(asked, 487) if self.found("CANCEL", asked.call_id) else self._call)
         elif leaves and not self.found("BYE", asked.call_id):
@@ -287,6 +355,16 @@ class StarvingTest(unittest.TestCase):
 
         self.each(script, CALM_MS)
 
+    def test_changes_of_a_call(self):
+        def script(world):
+            typed = [(START_MS + at, "answer") for at in (750, 1250, 1750)]
+            typed += [
+                (START_MS + at, line) for at, line in ((2600, "hold"), (4100, "message bob Hi"), (5600, "resume"))
+            ]
+            return self.around(world, typed, self.far(world.changes, 8000, 14000))
+
+        self.each(script, CALM_MS)
+
     def test_own_call_cancelled(self):
         def script(world):
             typed = [(START_MS + 100, "call bob"), (START_MS + 600, "hangup"), (START_MS + 1100, "hangup")]
@@ -299,8 +377,8 @@ class StarvingTest(unittest.TestCase):
             def lose():
                 world.board.station.address = None
 
-            happens = [(START_MS + 750, "answer"), (START_MS + 2500, lose)]
-            return self.around(world, happens, self.far(world.calls, 4000, 2500))
+            happens = [(START_MS + 750, "answer"), (START_MS + 1250, "answer"), (START_MS + 3500, lose)]
+            return self.around(world, happens, self.far(world.changes, 6000, 14000))
 
         self.each(script, CALM_MS, address="", wifi={"ssid": "home"})
 

@@ -135,10 +135,10 @@ class FrameTest(WorldCase):
     def test_a_sign_of_life_is_a_valid_frame_and_nothing_else(self):
         world = self.world
         frame = world.agreement.sender.seal(options().serialize())
-        self.assertTrue(world.agent.receive(frame, world.now))
+        self.assertTrue(world.receive(frame))
         self.assertEqual(world.take_status(), 200)
-        self.assertFalse(world.agent.receive(frame, world.now))
-        self.assertFalse(world.agent.receive(frame[:-1], world.now))
+        self.assertFalse(world.receive(frame))
+        self.assertFalse(world.receive(frame[:-1]))
         self.assertEqual((world.take(), world.link.dropped), ([], 2))
 
 
@@ -412,7 +412,7 @@ class TransactionTest(WorldCase):
             self.assertEqual(world.take_status(), 200)
         call = world.talk_as_callee()
         for i in range(100):
-            world.deliver(options(call_id=b"p%d" % i, method="MESSAGE"))
+            world.deliver(options(call_id=b"p%d" % i, method="REFER"))
             self.assertEqual(world.take_status(), 405)
         world.deliver(call.request("BYE"))
         self.assertEqual(world.take_status(), 200)

@@ -8,7 +8,7 @@ from scripted import ADDRESS, FakeAudio, Neighbour, Printed, settings
 
 from sipwire.message import Request
 from terminal import app
-from terminal.config import Config
+from terminal.config import make_config
 
 
 class FakeSocket:
@@ -199,7 +199,7 @@ class Whole(Neighbour):
         self.contact = b""
         self.board = FakeBoard(self)
         changes.setdefault("address", ADDRESS.decode())
-        self.config = Config(settings(**changes))
+        self.config = make_config(settings(**changes))
         fake = FakeModule(self)
         self.real = (app.socket, app.select, app.sleep_ms, app.Clock, app.open_board)
         app.socket = app.select = fake

@@ -81,6 +81,17 @@ class FrameTest(unittest.TestCase):
             self.assertEqual(len(frame), size + OVERHEAD_BYTES)
             self.assertEqual(self.receiver.open(frame), message)
 
+    def test_the_beginning_of_a_message(self):
+        """Authenticated as a whole, deciphered in part."""
+        message = bytes([i & 0xFF for i in range(1000)])
+        for most in (0, 1, 100, 128, 129, 999, 1000, 5000):
+            self.assertEqual(self.receiver.open(self.sender.seal(message), most), message[:most])
+        frame = self.sender.seal(message)
+        for bad in (frame[:-1] + bytes([frame[-1] ^ 1]), frame[:900] + bytes([frame[900] ^ 1]) + frame[901:]):
+            self.assertRaises(SecurityError, self.receiver.open, bad, 10)
+        self.assertEqual(self.receiver.open(frame, 10), message[:10])
+        self.assertRaises(SecurityError, self.receiver.open, frame, 10)
+
     def test_numbers_rise(self):
         self.assertEqual([frame_seq(self.sender.seal(b"")) for _ in range(3)], [1, 2, 3])
 

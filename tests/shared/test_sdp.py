@@ -193,6 +193,83 @@ class OfferAnswerTest(unittest.TestCase):
             self.assertEqual(agreed.direction, mine)
             self.assertEqual(answer.direction(answer.media[0]), mine)
 
+    def test_hold(self):
+        """RFC 3264 section 8.4: whoever is on hold hears nothing, in an offer, in an answer, and by 0.0.0.0."""
+        for theirs, held, mine in (
+            (b"sendrecv", True, b"sendonly"),
+            (b"sendonly", True, b"inactive"),
+            (b"recvonly", True, b"sendonly"),
+            (b"inactive", True, b"inactive"),
+            (b"sendonly", False, b"recvonly"),
+        ):
+            body = offer().serialize() + b"a=" + theirs + b"\r\n"
+            answer, agreed = make_answer(Session.parse(body), b"192.0.2.2", 5000, 7, [0], {CM80: KEY_B}, 1, None, held)
+            self.assertEqual((agreed.direction, answer.direction(answer.media[0])), (mine, mine))
+        for theirs, mine in ((b"sendrecv", b"recvonly"), (b"recvonly", b"inactive"), (b"sendonly", b"recvonly")):
+            body = offer().serialize().replace(b"IP4 192.0.2.1", b"IP4 0.0.0.0") + b"a=" + theirs + b"\r\n"
+            answer, agreed = answer_to(Session.parse(body))
+            self.assertEqual((agreed.direction, answer.direction(answer.media[0])), (mine, mine))
+
+    def test_answers_to_a_hold(self):
+        """Whatever the answer says: no more than was offered."""
+        held = make_offer(b"192.0.2.1", 4000, 99, [0], [Crypto.make(1, CM80, KEY_A)], 2, b"sendonly")
+        self.assertEqual(held.direction(held.media[0]), b"sendonly")
+        good = answer_to(Session.parse(held.serialize()))[0].serialize()
+        self.assertIn(b"a=recvonly\r\n", good)
+        for theirs, mine in (
+            (b"recvonly", b"sendonly"),
+            (b"sendrecv", b"sendonly"),
+            (b"sendonly", b"inactive"),
+            (b"inactive", b"inactive"),
+        ):
+            answer = Session.parse(good.replace(b"a=recvonly", b"a=" + theirs))
+            self.assertEqual(accept_answer(held, answer).direction, mine)
+        answer = Session.parse(good.replace(b"c=IN IP4 192.0.2.2", b"c=IN IP4 0.0.0.0"))
+        self.assertEqual(accept_answer(held, answer).direction, b"inactive")
+
+    def test_origin(self):
+        """RFC 3264 section 8: only the version of o= changes in a session, whatever our address is."""
+        keys = [Crypto.make(1, CM80, KEY_A)]
+        first = make_offer(b"192.0.2.1", 4000, 99, [0], keys)
+        moved = make_offer(b"192.0.2.55", 4000, 99, [0], keys, 2)
+        answer, _ = make_answer(Session.parse(first.serialize()), b"192.0.2.66", 1, 99, [0], {CM80: KEY_B}, 3)
+        origins = [dict(one.lines)[b"o"].split(b" ") for one in (first, moved, answer)]
+        self.assertEqual([words[:2] + words[3:] for words in origins], [origins[0][:2] + origins[0][3:]] * 3)
+        self.assertEqual([words[2] for words in origins], [b"1", b"2", b"3"])
+        self.assertEqual(moved.address(moved.media[0]), b"192.0.2.55")
+
+    def test_streams_stay_in_their_places(self):
+        """An offer after an answer: as many media lines, what was refused refused, the answer read at its place."""
+        text = offer().serialize()
+        body = text[: text.find(b"m=")] + b"m=video 5000 RTP/SAVP 99\r\n" + text[text.find(b"m=") :] + b"m=x 9 y z\r\n"
+        before, _ = answer_to(Session.parse(body))
+        keys = [Crypto.make(1, CM80, KEY_A)]
+        again = make_offer(b"192.0.2.2", 5002, 7, [8], keys, 2, b"sendrecv", before.media)
+        shown = [(media.kind, media.port, media.formats) for media in Session.parse(again.serialize()).media]
+        self.assertEqual(shown, [(b"video", 0, [b"99"]), (b"audio", 5002, [b"8"]), (b"x", 0, [b"z"])])
+        answer, theirs = answer_to(Session.parse(again.serialize()))
+        agreed = accept_answer(again, Session.parse(answer.serialize()))
+        self.assertEqual((agreed.port, agreed.remote_key, theirs.port), (5000, KEY_B, 5002))
+        self.assertRaises(ParseError, accept_answer, again, Session(answer.lines, answer.media[1:]))
+        shuffled = Session(answer.lines, [answer.media[1], answer.media[0], answer.media[2]])
+        self.assertRaises(ParseError, accept_answer, again, shuffled)
+
+    def test_keys_while_the_peer_keeps_its_own(self):
+        mine = offer(Crypto.make(1, CM80, KEY_A), Crypto.make(2, CM32, KEY_A))
+        _, before = answer_to(Session.parse(mine.serialize()))
+        fresh = {CM80: bytes(30), CM32: bytes(30)}
+        for change, kept in (
+            ((b"4000", b"4002"), True),
+            ((b"crypto:1 ", b"crypto:7 "), True),
+            ((b"inline:AAEC", b"inline:ZZZZ"), False),
+            ((b"_80 inline", b"_32 inline"), False),
+        ):
+            body = mine.serialize().replace(change[0], change[1], 1)
+            self.assertNotEqual(body, mine.serialize())
+            answer, agreed = make_answer(Session.parse(body), b"192.0.2.2", 5000, 7, [0], fresh, 2, before)
+            self.assertEqual(agreed.local_key, KEY_B if kept else bytes(30))
+            self.assertEqual(answer.media[0].cryptos()[0].keys[0].key_salt, agreed.local_key)
+
     def test_never_rtp(self):
         text = offer().serialize()
         for old, new, why in (

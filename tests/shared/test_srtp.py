@@ -246,6 +246,45 @@ class ReceiverTest(unittest.TestCase):
         other = SrtpSender(SUITE_80, KEY, new_aes)
         self.refuse(receiver, send(other, 2, ssrc=9), "srtp ssrc")
 
+    def test_another_ssrc_by_agreement(self):
+        """One at a time, by its first authentic packet; none of the past ever comes back."""
+        sender, receiver = pair()
+        old = [send(sender, seq) for seq in range(4)]
+        receive(receiver, old[0])
+        receiver.allow_source()
+        receive(receiver, old[1])  # the present one may go on
+        other = SrtpSender(SUITE_80, KEY, new_aes)
+        wires = [send(other, seq, ssrc=9) for seq in (60000, 60001, 60002, 60070)]
+        bad = bytearray(wires[0])
+        bad[-1] ^= 1
+        self.refuse(receiver, bad, "srtp tag")
+        receive(receiver, old[2])  # nothing has changed by that
+        for i in (0, 1, 3):
+            self.assertEqual(receive(receiver, wires[i]), b"payload")
+        self.refuse(receiver, wires[0], "srtp replay")
+        self.refuse(receiver, wires[2], "srtp replay")
+        self.refuse(receiver, old[3], "srtp ssrc")
+        receiver.allow_source()
+        self.refuse(receiver, old[3], "srtp ssrc")
+        self.assertEqual(receiver.sources, 1)
+
+    def test_not_so_many_ssrcs(self):
+        _, receiver = pair()
+        for i in range(17):
+            receiver.allow_source()
+            receive(receiver, send(SrtpSender(SUITE_80, KEY, new_aes), 1, ssrc=i + 1))
+        receiver.allow_source()
+        self.refuse(receiver, send(SrtpSender(SUITE_80, KEY, new_aes), 1, ssrc=99), "srtp ssrc")
+
+    def test_another_ssrc_has_its_own_rollover_counter(self):
+        sender, receiver = pair()
+        for seq in (65535, 0):
+            receive(receiver, send(sender, seq))
+        receiver.allow_source()
+        other = SrtpSender(SUITE_80, KEY, new_aes)
+        for seq in (65534, 65535, 0, 1):
+            self.assertEqual(receive(receiver, send(other, seq, ssrc=9)), b"payload")
+
     def test_not_rtp(self):
         _, receiver = pair()
         for junk in (
