@@ -41,6 +41,8 @@ class Hub:
         self._invites: dict[bytes, Request] = {}
         self._peer = ("", 0)
         self.terminal_uri = b""
+        #: In whose name its own requests are, which are no case's.
+        self.caller = "sip:bob@b.example"
         self._sender: HopSender
         self._receiver: HopReceiver
         #: Answers that were not waited for, oldest first.
@@ -153,7 +155,7 @@ class Hub:
         made = Request(method, self.terminal_uri)
         made.add("Via", b"SIP/2.0/UDP %s;branch=z9hG4bKhub%d" % (self.address[0].encode(), next(self._numbers)))
         made.add("Max-Forwards", b"70")
-        made.add("From", b"<sip:bob@b.example>;tag=bob")
+        made.add("From", b"<%s>;tag=bob" % self.caller.encode())
         tag = b";tag=" + to_tag if to_tag else b""
         made.add("To", f"<sip:{USER}@{DOMAIN}>".encode() + tag)
         made.add("Call-ID", call_id)

@@ -34,10 +34,12 @@ def good_call(hub: Hub, terminal: Terminal, number: int) -> None:
     mark = len(terminal.lines)
     invite = hub.request("INVITE", call_id, SDP)
     hub.frame(invite.serialize())
-    terminal.wait_for("incoming", since=mark)
+    terminal.wait_for("incoming", since=mark, peer=hub.caller)
     terminal.send("answer")
-    while not [one for one in hub.answers if one.call_id == call_id and one.status == 200]:
+    for _ in range(100):
         hub.probe()
+        if [one for one in hub.answers if one.call_id == call_id and one.status == 200]:
+            break
     tag = hub.answer_to(invite).to.tag
     ack = hub.request("ACK", call_id, b"", tag)
     hub.frame(ack.serialize())
