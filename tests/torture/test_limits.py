@@ -130,6 +130,17 @@ def rollover(roc: int) -> None:
     assert sender.roc == roc
 
 
+def changes_of_source(count: int) -> None:
+    suite = srtp.SUITES[b"AES_CM_128_HMAC_SHA1_80"]
+    receiver = srtp.SrtpReceiver(suite, bytes(30), new_aes)
+    for ssrc in range(count + 1):  # the first is no change
+        sender = srtp.SrtpSender(suite, bytes(30), new_aes)
+        packet = bytearray(12 + sender.overhead_bytes)
+        build_header(packet, 0, 1, 0, ssrc)
+        receiver.allow_source()
+        receiver.unprotect(packet, sender.protect(packet, 12))
+
+
 def rtcp_index(index: int) -> None:
     sender = srtcp.SrtcpSender(srtp.SUITES[b"AES_CM_128_HMAC_SHA1_80"], bytes(30), new_aes)
     sender.index = index - 1
@@ -183,6 +194,7 @@ LIMITS: list[Limit] = [
     ("hop.MAX_SEQ", hop.MAX_SEQ, frame_number, StateError, 0),
     ("hop.MAX_SEQ", hop.MAX_SEQ, forged_number, SecurityError, 0),
     ("srtp._MAX_ROC", srtp._MAX_ROC, rollover, StateError, 0),
+    ("srtp._MAX_SOURCES", srtp._MAX_SOURCES, changes_of_source, SecurityError, 0),
     ("srtcp._MAX_INDEX", srtcp._MAX_INDEX, rtcp_index, StateError, 0),
     ("aes_cm.MAX_BYTES", aes_cm.MAX_BYTES, keystream, ValueError, 0),
     ("uri._LONGEST_KNOWN", uri._LONGEST_KNOWN, remembered(uri.uri_of, b"sip:"), MemoryError, 0),

@@ -32,7 +32,7 @@ from sipwire.message import Request, parse
 
 __all__ = ["measure", "run"]
 
-_WARM_UP = 4500  # registrations beside those that are counted: what is remembered of messages is full then
+_WARM_UP = 6000  # registrations beside those that are counted: what is remembered of messages is full then
 _AT_ONCE = 500
 _FLAT = 1.15  # how much more than the fewest the most may need each
 _REGISTER = (
