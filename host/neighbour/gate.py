@@ -106,6 +106,8 @@ class Gate:
         md5: bool,
     ) -> None:
         self._domain = domain
+        #: Our realm as nearly everybody writes it.
+        self._realms = tuple(before + b'realm="%s"' % domain.encode() for before in (b" ", b","))
         self._accounts = accounts
         self._hops = hops
         self._nonces = nonces
@@ -245,6 +247,12 @@ class Gate:
         for value in request.get_all(header):
             if value[:7].lower() not in (b"digest ", b"digest\t"):
                 continue
+            if self._names_us(value) and b"*" not in value and b"\\" not in value:
+                # Then it can't be meant otherwise, and is read once.
+                one = parse_credentials(value)
+                if one.realm == self._domain.encode():
+                    found.append(one)
+                continue
             _, params = parse_scheme(value)
             if get_param(params, "realm") != self._domain.encode():
                 continue
@@ -254,6 +262,10 @@ class Gate:
                 raise ParseError("username*", 400, "unknown")
             found.append(parse_credentials(value))
         return next((one for one in found if one.algorithm.upper() == algorithm), found[0] if found else None)
+
+    def _names_us(self, value: bytes) -> bool:
+        """Whether our realm stands there; other ways to write it are possible."""
+        return self._realms[0] in value or self._realms[1] in value
 
     def _algorithm(self, account: "Account | None") -> bytes:
         if account is not None and account.algorithm == MD5 and self._md5:
@@ -340,6 +352,8 @@ class Gate:
 
     def _is_ours(self, line: bytes) -> bool:
         """Whether a challenge or credentials are of our realm, or might be read so by somebody."""
+        if self._names_us(line):
+            return True
         realm = self._domain.encode()
         try:
             _, params = parse_scheme(unfold(line.partition(b":")[2]))
