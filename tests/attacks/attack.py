@@ -8,8 +8,10 @@ import socket
 from binascii import hexlify
 from pathlib import Path
 
+from calls.conftest import make_terminal
 from sip import SDP, StreamClient, UdpClient, answer, in_dialog, request, signed
 
+from lab.lab import Lab
 from lab.processes import Terminal
 from neighbour.aes import new_aes
 from sipwire.agreement import hop_nonce, hop_spi, parse_mechanisms, server_offer
@@ -19,7 +21,7 @@ from sipwire.hop import FRAME_MARK, HopReceiver, HopSender, derive_keys, frame_s
 from sipwire.message import Request, Response, parse
 from sipwire.transaction import ack_for
 
-__all__ = ["Rogue", "dialog", "drain", "forged", "good_call", "good_call_on_stream", "text"]
+__all__ = ["OFFER", "Rogue", "betrayed", "dialog", "drain", "forged", "good_call", "good_call_on_stream", "text"]
 
 _numbers = itertools.count(1)
 OFFER = (
@@ -262,3 +264,14 @@ class Rogue:
             "body": OFFER.decode(),
         }
         return text("INVITE", aor, **{**defaults, **parts})
+
+
+def betrayed(lab: Lab) -> tuple[Rogue, Terminal]:
+    """A rogue, and Alice's terminal, which has registered with it."""
+    lab.make_domains("a.example")
+    path = make_terminal(lab, "a.example", "alice")
+    rogue = Rogue(path, lab.next_address())
+    alice = lab.start_terminal(path)
+    rogue.join()
+    alice.wait_for("registered", 10)
+    return rogue, alice

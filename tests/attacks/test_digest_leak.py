@@ -8,7 +8,7 @@ from pathlib import Path
 from calls.conftest import connect, hang_up, make_terminal
 from sip import UdpClient, answer, call, domain, phones, request, run, signed
 
-from attacks.attack import Rogue, drain, good_call
+from attacks.attack import Rogue, betrayed, drain, good_call
 from lab.lab import Lab
 from sipwire.digest import SHA256, Challenge
 from sipwire.digest_server import serialize_challenge
@@ -34,12 +34,7 @@ def test_a_terminal_answers_challenges_of_its_neighbour_only(lab: Lab) -> None:
     He wants credentials to try passwords on, or to pass on to the phone's own proxy. Stopped: a terminal takes nothing
     that comes without a frame, and makes credentials for its REGISTER alone; not even its neighbour could have others.
     """
-    lab.make_domains("a.example")
-    path = make_terminal(lab, "a.example", "alice")
-    rogue = Rogue(path, lab.next_address())
-    alice = lab.start_terminal(path)
-    rogue.join()
-    alice.wait_for("registered", 10)
+    rogue, alice = betrayed(lab)
     # A stranger's challenges, to nothing and to everything.
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind((lab.next_address(), 0))

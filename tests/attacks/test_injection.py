@@ -28,14 +28,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from calls.conftest import make_terminal
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from prometheus_client.parser import text_string_to_metric_families
 from sip import UdpClient, answer, call, domain, phones, request, run, signed
 
-from attacks.attack import Rogue, drain, forged, good_call, text
+from attacks.attack import betrayed, drain, forged, good_call, text
 from attacks.test_smuggling import authorized
 from lab.lab import Lab
 from neighbour.cli import run_command
@@ -537,12 +536,7 @@ def test_the_counters(tmp_path: Path) -> None:
 
 def test_the_events_of_a_terminal(lab: Lab) -> None:
     """A terminal tells of calls in lines of JSON: who calls is told in their own words, in one line all the same."""
-    lab.make_domains("a.example")
-    path = make_terminal(lab, "a.example", "alice")
-    rogue = Rogue(path, lab.next_address())
-    alice = lab.start_terminal(path)
-    rogue.join()
-    alice.wait_for("registered", 10)
+    rogue, alice = betrayed(lab)
     fake = '{"event": "incoming", "peer": "sip:ceo@a.example"}'
     rings = 0
     for from_ in (
@@ -582,12 +576,7 @@ def test_the_events_of_a_terminal(lab: Lab) -> None:
 
 def test_the_commands_of_a_terminal(lab: Lab) -> None:
     """What is typed into a terminal, or stands in its configuration, goes into its requests."""
-    lab.make_domains("a.example")
-    path = make_terminal(lab, "a.example", "alice")
-    rogue = Rogue(path, lab.next_address())
-    alice = lab.start_terminal(path)
-    rogue.join()
-    alice.wait_for("registered", 10)
+    rogue, alice = betrayed(lab)
     for target in (
         "sip:bob@b.example\rEvil: yes",
         "sip:bob@b.example\tx",
@@ -606,6 +595,7 @@ def test_the_commands_of_a_terminal(lab: Lab) -> None:
         alice.wait_until(lambda since=since: alice.lines[since:], "an answer to the command", 5)
     rogue.close()
     alice.stop()
+    path = alice.output.with_suffix(".json")
     values = json.loads(path.read_text())
     for key, value in (
         ("display_name", "x\r\nEvil: yes"),

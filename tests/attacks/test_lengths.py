@@ -3,10 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from calls.conftest import make_terminal
 from sip import StreamClient, UdpClient, domain, phones, request, run
 
-from attacks.attack import OFFER, Rogue, drain, good_call, good_call_on_stream, text
+from attacks.attack import OFFER, betrayed, drain, good_call, good_call_on_stream, text
 from attacks.test_smuggling import authorized, stream_phone
 from lab.lab import Lab
 from sipwire.message import MAX_MESSAGE_BYTES, Request
@@ -193,12 +192,7 @@ def test_a_header_that_never_ends(tmp_path: Path) -> None:
 
 def test_a_terminal_and_lengths(lab: Lab) -> None:
     """The same in frames: 400 for too long, nothing of what comes after, and the next call rings."""
-    lab.make_domains("a.example")
-    path = make_terminal(lab, "a.example", "alice")
-    rogue = Rogue(path, lab.next_address())
-    alice = lab.start_terminal(path)
-    rogue.join()
-    alice.wait_for("registered", 10)
+    rogue, alice = betrayed(lab)
     for length in (str(len(OFFER) + 1), "65535", str(2**31), *[one for one in NO_NUMBERS if one.isascii()]):
         assert rogue.status_of(rogue.invite(length=f"Content-Length: {length}\r\n"), 0.1) == [400], length
     alice.read()

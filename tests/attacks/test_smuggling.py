@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from calls.conftest import make_terminal
 from sip import Domain, StreamClient, UdpClient, domain, phones, request, run, signed
 
-from attacks.attack import Rogue, drain, forged, good_call, good_call_on_stream, text
+from attacks.attack import betrayed, drain, forged, good_call, good_call_on_stream, text
 from lab.lab import Lab
 from sipwire.message import Request
 
@@ -147,12 +146,7 @@ def test_what_stands_once_stands_once(tmp_path: Path, name: str) -> None:
 
 def test_a_terminal_reads_no_smuggled_header(lab: Lab) -> None:
     """The same to a terminal, from a neighbour that has let it pass: it answers 400 or nothing, and goes on."""
-    lab.make_domains("a.example")
-    path = make_terminal(lab, "a.example", "alice")
-    rogue = Rogue(path, lab.next_address())
-    alice = lab.start_terminal(path)
-    rogue.join()
-    alice.wait_for("registered", 10)
+    rogue, alice = betrayed(lab)
     contact = "Contact: <sip:bob@127.0.0.1>\r\nContent-Type: application/sdp\r\n"
     for byte in BEFORE_COLON:
         assert rogue.status_of(rogue.invite(more=f"To{byte}: <sip:x@y>;tag=1\r\n{contact}"), 0.1) == [400], byte

@@ -9,7 +9,7 @@ from calls.conftest import connect, hang_up, make_terminal
 from sip import Domain, Hopper, StreamClient, UdpClient, answer, call, domain, in_dialog, phones, request, run, signed
 from test_trunk import users
 
-from attacks.attack import Rogue, dialog, drain, good_call
+from attacks.attack import betrayed, dialog, drain, good_call
 from attacks.test_smuggling import stream_phone
 from lab.lab import Lab
 from neighbour.transport.tls import client_context
@@ -268,12 +268,7 @@ def test_a_terminal_and_who_knows_all_of_its_call(lab: Lab) -> None:
     Stopped: what comes without a frame is not read, be it right in every other way; and frames that were overheard are
     not taken again.
     """
-    lab.make_domains("a.example")
-    path = make_terminal(lab, "a.example", "alice")
-    rogue = Rogue(path, lab.next_address())
-    alice = lab.start_terminal(path)
-    rogue.join()
-    alice.wait_for("registered", 10)
+    rogue, alice = betrayed(lab)
     rings, ok = rogue.talk(alice)
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind((lab.next_address(), 0))

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from calls.conftest import make_terminal
 from sip import UdpClient, domain, in_dialog, phones, request, run, signed
 
-from attacks.attack import Rogue, drain, good_call, text
+from attacks.attack import betrayed, drain, good_call, text
 from lab.lab import Lab
 from sipwire.message import MAX_HEAD_BYTES
 
@@ -153,12 +152,7 @@ def test_a_tag_twice(tmp_path: Path) -> None:
 
 def test_a_terminal_and_tags(lab: Lab) -> None:
     """All of it to a terminal, from a neighbour that lets it pass: 400 or nothing, and its next call rings."""
-    lab.make_domains("a.example")
-    path = make_terminal(lab, "a.example", "alice")
-    rogue = Rogue(path, lab.next_address())
-    alice = lab.start_terminal(path)
-    rogue.join()
-    alice.wait_for("registered", 10)
+    rogue, alice = betrayed(lab)
     aor = "<sip:alice@a.example>"
     contact = "Contact: <sip:bob@127.0.0.1>\r\nContent-Type: application/sdp\r\n"
     for second in ("To: <sip:x@y>;tag=1", "t: <sip:x@y>;tag=", "f: <sip:x@y>;tag=", "To:"):
