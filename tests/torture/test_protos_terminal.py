@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from calls.conftest import make_terminal
 from conftest import micropython
 
 from lab.lab import Lab
@@ -33,19 +34,19 @@ def good_call(hub: Hub, terminal: Terminal, number: int) -> None:
     call_id = b"call%d" % number
     mark = len(terminal.lines)
     invite = hub.request("INVITE", call_id, SDP)
-    hub.frame(invite.serialize())
+    hub.send(invite.serialize())
     terminal.wait_for("incoming", since=mark, peer=hub.caller)
     terminal.send("answer")
     for _ in range(100):
         hub.probe()
-        if [one for one in hub.answers if one.call_id == call_id and one.status == 200]:
+        if [one for one in hub.taken if one.call_id == call_id and one.status == 200]:
             break
     tag = hub.answer_to(invite).to.tag
     ack = hub.request("ACK", call_id, b"", tag)
-    hub.frame(ack.serialize())
+    hub.send(ack.serialize())
     terminal.wait_for("connected", since=mark)
     bye = hub.request("BYE", call_id, b"", tag, 2)
-    hub.frame(bye.serialize())
+    hub.send(bye.serialize())
     hub.probe()
     assert hub.answer_to(bye).status == 200
     terminal.wait_for("ended", since=mark, reason="peer hung up")
@@ -55,7 +56,7 @@ def live_bytes(hub: Hub, terminal: Terminal) -> int:
     """What lives on the heap when all that is remembered is small: a terminal remembers its last eight answers."""
     for _ in range(12):
         hub.probe()
-    hub.answers.clear()
+    hub.taken.clear()
     used: int = terminal.status()["heap_used"]
     return used
 
@@ -63,14 +64,17 @@ def live_bytes(hub: Hub, terminal: Terminal) -> int:
 @pytest.mark.parametrize("bits", [32, 64])
 def test_at_a_terminal(tmp_path: Path, image: Path, bits: int) -> None:
     with Lab(tmp_path / "lab", micropython(bits), str(image)) as lab:
-        hub = Hub(lab)
+        lab.make_domains("a.example")
+        path = make_terminal(lab, "a.example", "alice", codecs=["PCMU", "PCMA"])
+        hub = Hub(path, lab.next_address())
         try:
-            terminal = lab.start_terminal(hub.configuration(tmp_path, lab.next_address()))
-            hub.register(terminal)
+            terminal = lab.start_terminal(path)
+            hub.join()
+            terminal.wait_for("registered", 30)
             costs = Costs(terminal.pid)
             sizes = []
             statuses: dict[int, int] = {}
-            place = hub.address[0]
+            place = hub.address
             for i, case in enumerate(protos(srtp=True, From_Address=place, From_IP=place)):
                 if i % EVERY == 0:
                     good_call(hub, terminal, i)
@@ -81,16 +85,16 @@ def test_at_a_terminal(tmp_path: Path, image: Path, bits: int) -> None:
                         if len(data) <= MAX_DATAGRAM_BYTES - OVERHEAD_BYTES:
                             with suppress(ParseError):
                                 hub.sent(data)
-                            hub.frame(data)
-                            hub.plain(data)
+                            hub.send(data)
+                            hub.send_plain(data)
                     hub.probe()
                     if costs.end():
                         break
                 else:
                     raise AssertionError(f"case {case.number} ({case.group}): {costs.ms[-1]:.0f} ms")
-                for told in hub.answers:
+                for told in hub.taken:
                     statuses[told.status] = statuses.get(told.status, 0) + 1
-                hub.answers.clear()
+                hub.taken.clear()
             good_call(hub, terminal, i + 1)
             sizes.append(live_bytes(hub, terminal))
             print(f"{bits} bits: {costs}; {sizes} bytes live; {statuses}")
