@@ -17,7 +17,7 @@ SLACK = 1.5  # at most so many times as long as that takes: sipp falls behind wh
 #: What each kind of neighbour has otherwise than by default.
 SETTINGS = {
     "plain": {},
-    "impatient": {"timer_c_s": "2"},
+    "impatient": {"timer_c_s": "4"},
     "forgetful": {"nonce_life_s": "5"},
     "redirecting": {"mode": '"redirect"'},
     # All calls are one user's, from one address, and other tests may want the processor, too.
@@ -122,7 +122,7 @@ SCENARIOS = [
         "cancel-too-late",
         [Callee("answers-though-cancelled", values={"late_ms": "100"})],
     ),
-    Scenario("rings-long", "rings-long", [Callee("only-rings", values={"ring_ms": "1200"})], neighbour="impatient"),
+    Scenario("rings-long", "rings-long", [Callee("only-rings", values={"ring_ms": "2200"})], neighbour="impatient"),
     # Forks.
     Scenario("one-answers", "call", [Callee("answers", values={"ring_ms": "500"}), CANCELLED]),
     Scenario(
