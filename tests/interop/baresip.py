@@ -1,6 +1,6 @@
 """baresip without screen and sound card, driven over its control connection.
 
-What has to be known about Debian's 1.0:
+Installs: Debian's baresip-core (see ``tools/peers.py``). What has to be known about 1.0:
 
 * It knows no digest but MD5.
 * With ``uanew`` an account is made while somebody listens: an account in its file would register before anybody could

@@ -1,6 +1,6 @@
 """Linphone's library without screen and sound card, see `linphone_driver`.
 
-What has to be known about Debian's 5.1:
+Installs: Debian's linphone-cli (see ``tools/peers.py``). What has to be known about 5.1:
 
 * It looks at the first challenge only, and answers MD5 and SHA-256.
 * It checks the neighbour's certificate: the chain, and the DNS name.

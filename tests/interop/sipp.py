@@ -1,5 +1,7 @@
 """Scenarios that sipp plays at both ends of a neighbour.
 
+Installs: Debian's sip-tester (see ``tools/peers.py``).
+
 The XML is under ``sipp/``. ``{{name}}`` in it stands for a value of the scenario's, or else for ``sipp/parts/name.xml``:
 what most calls have in common is written once. All processes of a scenario use one Call-ID, so that a phone can
 register and be called in one sipp "call": over TCP that has to be one connection.
