@@ -47,6 +47,7 @@ class Media:
         self._audio = audio
         self._new_aes = new_aes
         self._agreed = self._sender = self._receiver = self._codec = self._target = None
+        self._past = []  # keys of the peer's before the present one, and their receivers
         self._jitter = JitterBuffer()
         self._in = bytearray(_PACKET_BYTES)
         self._out = bytearray(HEADER_BYTES + FRAME + _MAX_OVERHEAD_BYTES)
@@ -75,15 +76,23 @@ class Media:
             sender = SrtpSender(suite, agreed.local_key, self._new_aes, agreed.local_mki)
         theirs = (agreed.remote_key, agreed.remote_mki, agreed.suite)
         if before is None or (before.remote_key, before.remote_mki, before.suite) != theirs:
-            receiver = SrtpReceiver(suite, agreed.remote_key, self._new_aes, agreed.remote_mki)
+            receiver = self._receiver_of(theirs, suite)
         codec = self._codecs.get(agreed.payload_type) or Codec(agreed.payload_type)
         self._codecs[agreed.payload_type] = codec
         target = self._target
         if before is None or (before.address, before.port) != (agreed.address, agreed.port):
             target = self._resolve(agreed.address, agreed.port)
         out_view = memoryview(self._out)[: HEADER_BYTES + FRAME + sender.overhead_bytes]
+        if sender is not self._sender:
+            self._ssrc = int.from_bytes(urandom(4), "big")
+            # RFC 3711 section 3.3.1: a start below 2^15 keeps the first wrap, and with it the ROC, from being guessed
+            # wrong.
+            self._seq = int.from_bytes(urandom(2), "big") >> 1
+            self._timestamp = int.from_bytes(urandom(4), "big")
         if receiver is not self._receiver and before:
             self._count_lost()
+            # Kept for when that key comes back: with an empty replay list, what was recorded could be played again.
+            self._past = [(before.remote_key, before.remote_mki, before.suite, self._receiver)] + self._past[:1]
         if before is None:
             self._sent = self._received = self._rejected = self._before = self._lost = 0
             self._flush()
@@ -97,12 +106,6 @@ class Media:
             self.timer_at = now + _FRAME_MS
         elif codec is not self._codec or receiver is not self._receiver:
             self._jitter.change(codec.silence)
-        if sender is not self._sender:
-            self._ssrc = int.from_bytes(urandom(4), "big")
-            # RFC 3711 section 3.3.1: a start below 2^15 keeps the first wrap, and with it the ROC, from being guessed
-            # wrong.
-            self._seq = int.from_bytes(urandom(2), "big") >> 1
-            self._timestamp = int.from_bytes(urandom(4), "big")
         if receiver is self._receiver:
             receiver.allow_source()  # to go on elsewhere often means to begin anew there
         self._sender, self._receiver, self._codec = sender, receiver, codec
@@ -111,6 +114,13 @@ class Media:
         self._talks = talks and agreed.talks
         self._hears = agreed.hears
         self._agreed = agreed
+
+    def _receiver_of(self, theirs, suite):
+        """The receiver for a key of the peer's: that which it had before in this call, with what that has seen."""
+        for past in self._past:
+            if past[:3] == theirs:
+                return past[3]
+        return SrtpReceiver(suite, theirs[0], self._new_aes, theirs[1])
 
     def go(self, now):
         """The peer has our keys: send."""
@@ -125,18 +135,19 @@ class Media:
         """
         if self._agreed is None:
             return None
+        lost = self._count_lost()
+        self._agreed = self._sender = self._receiver = self._out_view = None
+        self._past = []
         self._silence()
-        statistics = {
+        return {
             "sent": self._sent,
             "received": self._received,
             "rejected": self._rejected,
-            "lost": self._count_lost(),
+            "lost": lost,
             "late": self._jitter.late,
             "waited": self._jitter.waited,
             "skipped": self._jitter.skipped,
         }
-        self._agreed = self._sender = self._receiver = self._out_view = None
-        return statistics
 
     def _silence(self):
         self.timer_at = None

@@ -105,6 +105,7 @@ class Negotiation:
         body, streams, agreed = call(_DESCRIPTIONS, "answer", self, self._config, body)
         self.version += 1
         self.answered = body if streams > 1 else b""
+        self.offered = None  # one of ours that came to nothing
         return body, Stream(*agreed)
 
     def accept(self, body):

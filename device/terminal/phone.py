@@ -22,7 +22,7 @@ from os import urandom
 from sipwire.compat import const
 from sipwire.dialog import Dialog, contact_of
 from sipwire.errors import ParseError
-from sipwire.transaction import T1_MS, T2_MS, TIMEOUT, cancel_for
+from sipwire.transaction import PROCEEDING, T1_MS, T2_MS, TIMEOUT, cancel_for
 
 from .addressing import outset, target_of
 from .demand import call
@@ -93,6 +93,7 @@ class Phone:
         self._change = None  # transaction of our re-INVITE
         self._change_at = None  # when to send one
         self._asked = ""  # the command that wants it
+        self._is_moving = False  # the peer has not heard yet where we are now
         self._since = 0
         self._can_cancel = False
         self._leaving = None  # why, where it ends with the ACK
@@ -245,7 +246,13 @@ class Phone:
         self._session.address = address
         if self.state == _TALKING:
             if not is_same:
+                if self._change:  # its answer goes where we were
+                    self._agent.abandon(self._change)
+                    self._change = None
+                self._is_moving = True
                 self._change_at = now
+        elif self.state == RINGING:
+            self._decline(480, "Temporarily Unavailable", "network lost", now)
         elif self.state != IDLE:
             self._ended("network lost", now)
 
@@ -306,6 +313,8 @@ class Phone:
         if dialog is not None and tag == dialog.remote_tag:
             self._agent.send(dialog.new_ack(number))
             return
+        if (dialog is not None or not current) and self._agent.is_full:
+            return  # without an ACK it ends by itself
         try:
             fork = Dialog.as_caller(response)
             self._agent.send(fork.new_ack(number))
@@ -478,7 +487,7 @@ class Phone:
             self._timer.check(request)
         if dialog is self._dialog and self.state != RINGING:
             self._timer.answer(request, response, now)
-            if not self._asked:
+            if not (self._asked or self._change or self._is_moving):
                 self._change_at = self._timer.refresh_at
         if is_invite:
             self._answer_with(transaction, response, now)
@@ -536,29 +545,34 @@ class Phone:
     def _changed(self, dialog, number, event, now):
         """A response to a re-INVITE, or `TIMEOUT`."""
         status = 408 if event == TIMEOUT else event.status
-        current = self._dialog is dialog and self._change
+        current = self._dialog is dialog and self._change and number == dialog.local_cseq
         if status < 200:
             return
         if status < 300:
-            try:
-                dialog.target = contact_of(event)
-            except ParseError:
-                pass  # it stays where it was
+            if current:
+                try:
+                    dialog.target = contact_of(event)
+                except ParseError:
+                    pass  # it stays where it was
             self._agent.send(dialog.new_ack(number))
         if not current:
-            return  # the same again, or the call is over
+            return  # the same again, that of the change before, or the call is over
         self._change = self._change_at = None
         asked, self._asked = self._asked, ""
         session = self._session
+        is_moving, self._is_moving = self._is_moving, False
         if status < 300:
             self._timer.accept(event, now)
             self._change_at = self._timer.refresh_at
             self._answered(event, now)
             return
         session.offered = None
-        if status == 491:
+        if status == 422 and self._timer.lengthen(event):
+            self._asked, self._is_moving = asked, is_moving
+            self._change_at = now
+        elif status == 491:
             # Section 14.1: 2.1 to 4 s for who made the Call-ID, else 0 to 2 s, in units of 10 ms.
-            self._asked = asked
+            self._asked, self._is_moving = asked, is_moving
             wait = int.from_bytes(urandom(2), "big")
             self._change_at = now + (2100 + wait % 191 * 10 if self._outset else wait % 201 * 10)
         elif status in (408, 481):
@@ -623,6 +637,9 @@ class Phone:
 
     def _ended(self, reason, now):
         talked_ms = now - self._since if self.state == _TALKING else None
+        for left in (self._invite, self._change):
+            if left and left.state == PROCEEDING and left.end_at is None:
+                left.end_at = now + 64 * T1_MS  # nobody else would forget it
         try:
             statistics = self._media.stop()
         finally:

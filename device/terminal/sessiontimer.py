@@ -17,6 +17,7 @@ TIMER = b"timer"  # the option tag
 _MIN_S = const(90)  # section 5: no interval is shorter; else 422
 _INTERVAL_S = const(1800)  # section 4: what is recommended
 _MAX_S = const(0x7FFFFFFF)
+_MAX_RAISED = const(4)  # a call is tried anew so often for a 422; then it has failed
 
 
 def options(message, key):
@@ -39,6 +40,7 @@ class SessionTimer:
         """Another call: ask for our interval."""
         self._interval_s = _INTERVAL_S
         self._min_s = _MIN_S
+        self._raised = 0
         self._ours = False  # whether we refresh
         self.refresh_at = self.end_at = None
 
@@ -59,8 +61,9 @@ class SessionTimer:
         """
         value = response.get("min-se") or b""
         least = int(value) if value.isdigit() and len(value) < 11 else 0
-        if least <= self._interval_s:
+        if least <= self._interval_s or self._raised == _MAX_RAISED:
             return False
+        self._raised += 1
         self._interval_s = self._min_s = least
         return True
 
@@ -79,7 +82,8 @@ class SessionTimer:
             Refusal: 422, its interval is too small (section 9).
             ParseError: it is malformed.
         """
-        if 0 < _expires(request)[0] < _MIN_S and _knows(request):
+        knows = _knows(request)  # malformed, it has to show now: nobody catches that when a user answers
+        if 0 < _expires(request)[0] < _MIN_S and knows:
             raise Refusal(422, "Session Interval Too Small", "Min-SE", b"%d" % _MIN_S)
 
     def answer(self, request, response, now):
@@ -104,6 +108,7 @@ class SessionTimer:
         self.refresh_at = self.end_at = None
         if seconds and ours:
             self.refresh_at = now + 500 * seconds
+            self.end_at = now + 1000 * seconds
         elif seconds:
             # Section 10: "a BYE ... slightly before the session expiration. The minimum of 32 seconds and one third of
             # the session interval is RECOMMENDED."

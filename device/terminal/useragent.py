@@ -44,6 +44,7 @@ _MAX_BODY_BYTES = const(2048)  # 413
 _MAX_LINE_BYTES = const(1024)  # of a header: 400
 _MAX_LINES = const(64)  # start line and headers: 400
 _TOO_LARGE = "too large"
+_MAX_CLIENTS = const(16)  # requests of ours; a peer that answers for ever new phones gets neither ACK nor BYE then
 _MAX_SERVERS = const(8)  # requests from others that are remembered at once; where none is done, a further one gets 503
 
 
@@ -137,6 +138,11 @@ class UserAgent:
         """Whether a request of ours with that method has no final answer yet."""
         waiting = [entry[0].request for entry in self._clients.values()]
         return method in [request.method for request in waiting if request]
+
+    @property
+    def is_full(self):
+        """Whether so many requests of ours are under way that a peer may not cause more."""
+        return len(self._clients) >= _MAX_CLIENTS
 
     def abandon(self, transaction):
         """Forget a client transaction that nobody waits for any more."""

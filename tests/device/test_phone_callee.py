@@ -85,14 +85,15 @@ class RingingTest(WorldCase):
         self.assertUsable()
 
     def test_network_lost(self):
-        """A call that is not set up yet is over when the network was gone, without a word to anybody."""
+        """A call that is not set up yet is over when the network was gone; whoever still waits for an answer gets one."""
         world = self.world
         for state in ("calling", "cancelling", "ringing", "answered"):
             self.reach(state)
             self.phone.move(CONTACT, ADDRESS, world.now)
             self.assertEvents(("ended", {"reason": "network lost"}))
             self.assertIdle()
-            self.assertEqual(world.take(), [])
+            said = [sent.message.status for sent in world.take()]
+            self.assertEqual(said, [480] if state == "ringing" else [])
             self.forget()
         self.phone.move(CONTACT, ADDRESS, world.now)
         self.assertEqual(world.printed.take(), [])

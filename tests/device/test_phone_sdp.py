@@ -102,6 +102,7 @@ class AnsweredTest(WorldCase):
                 world.deliver(accept(sent))  # now it's too late
                 self.assertSent("ACK", "BYE")
                 self.assertEqual(world.media.log, [])
+                self.forget()
         self.assertUsable()
 
     def test_none(self):

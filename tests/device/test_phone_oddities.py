@@ -1,0 +1,197 @@
+"""What peers and networks do that nobody planned: each once hung a call, leaked or ended the program."""
+
+import unittest
+
+from far import (
+    PEER_CONTACT,
+    Call,
+    accept,
+    answer,
+    invite,
+    offer,
+    options,
+)
+from scripted import WorldCase
+from test_app import Case
+
+MOVED = b"sip:alice@192.0.2.99:5060"
+HOUR_MS = 3600000
+
+
+class HeaderTest(WorldCase):
+    def test_supported_that_is_no_list(self):
+        """It shows when the INVITE comes, not when its user answers."""
+        for value in (b'"', b"<"):
+            self.world.deliver(invite(extra=[("Supported", value)], call_id=b"x" + value))
+            self.assertEqual(self.world.take_status(), 400)
+            self.assertEqual(self.phone.state, "idle")
+
+    def test_an_offer_that_came_to_nothing(self):
+        world = self.world
+        call = world.talk_as_callee()
+        world.deliver(call.request("INVITE", extra=[("Supported", b'"'), ("Contact", PEER_CONTACT)]))
+        self.assertEqual(world.take_status(), 400)
+        world.deliver(call.request("INVITE", body=offer(), extra=[("Contact", PEER_CONTACT)]))
+        self.assertEqual(world.take_status(), 200)
+        world.deliver(call.ack())
+        self.assertEqual(self.phone.state, "talking")
+
+
+class ProgramTest(Case):
+    def test_supported_that_is_no_list(self):
+        world = self.world
+        bad = invite(extra=[("Supported", b'"')])
+        events = world.run((2000, lambda: world.deliver(bad)), (3000, "answer"), (20000, "status"))
+        self.assertEqual(events[-1]["event"], "status")
+
+
+class MoveTest(WorldCase):
+    def test_while_it_rings(self):
+        """The caller is told, and nothing stays."""
+        world = self.world
+        for i in range(9):
+            world.ring(call_id=b"c%d" % i)
+            self.phone.move(b"sip:alice@192.0.2.%d:5060" % (100 + i), b"192.0.2.99", world.now)
+            world.advance(0)
+            statuses = [sent.message.status for sent in world.take()]
+            self.assertIn(480, statuses)
+            self.assertEqual(self.phone.state, "idle")
+            world.advance(40000)
+            world.take()
+            world.printed.take()
+        world.advance(HOUR_MS)
+        world.take()
+        self.assertEqual(len(world.agent._servers), 0)
+        world.deliver(options())
+        self.assertEqual(world.take_status(), 200)
+
+    def test_while_it_calls(self):
+        world = self.world
+        for i in range(20):
+            sent = world.dial()
+            world.deliver(answer(sent, 100))
+            self.phone.move(b"sip:alice@192.0.2.%d:5060" % (100 + i), b"192.0.2.99", world.now)
+            world.take()
+            world.printed.take()
+        world.advance(HOUR_MS)
+        self.assertEqual(len(world.agent._clients), 0)
+
+    def test_while_a_change_is_under_way(self):
+        """The next one takes its place, from where we are now."""
+        world = self.world
+        world.talk()
+        self.phone.hold(True, world.now)
+        world.advance(0)
+        world.take_one("INVITE")
+        self.phone.move(MOVED, b"192.0.2.99", world.now)
+        world.advance(10)
+        self.assertIn(b"c=IN IP4 192.0.2.99", world.take_one("INVITE").body)
+        self.assertEqual(self.phone.state, "talking")
+
+    def test_is_told_though_the_peer_refreshes(self):
+        world = self.world
+        sent = world.dial()
+        world.deliver(accept(sent))
+        world.take()
+        call = Call(sent.call_id, sent.get("to") + b";tag=t1", sent.get("from"), 100)
+        self.phone.move(MOVED, b"192.0.2.99", world.now)
+        world.advance(0)
+        world.deliver(answer(world.take_one("INVITE"), 491, b"t1"))
+        world.take()
+        world.deliver(call.request("UPDATE", extra=[("Contact", PEER_CONTACT)]))
+        self.assertEqual(world.take_status(), 200)
+        world.advance(5000)
+        again = next(s.message for s in world.take() if s.message.method == "INVITE")
+        self.assertIn(b"c=IN IP4 192.0.2.99", again.body)
+
+
+class ChangeTest(WorldCase):
+    def test_an_old_2xx_answers_no_new_change(self):
+        world = self.world
+        world.talk()
+        self.phone.hold(True, world.now)
+        world.advance(0)
+        first = accept(world.take_one("INVITE"))
+        world.deliver(first)
+        world.take()
+        self.phone.hold(False, world.now)
+        world.advance(0)
+        second = world.take_one("INVITE")
+        world.deliver(first)  # its ACK was lost
+        self.assertEqual([sent.message.method for sent in world.take()], ["ACK"])
+        world.deliver(answer(second, 491, b"t1"))
+        world.advance(5000)
+        self.assertIn("INVITE", [sent.message.method for sent in world.take()])
+
+    def test_an_update_does_not_make_it_endless(self):
+        world = self.world
+        sent = world.dial()
+        world.deliver(accept(sent, extra=[("Session-Expires", b"1800;refresher=uas")]))
+        world.take()
+        call = Call(sent.call_id, sent.get("to") + b";tag=t1", sent.get("from"), 100)
+        self.phone.move(MOVED, b"192.0.2.99", world.now)
+        world.advance(0)
+        world.deliver(answer(world.take_one("INVITE"), 100))
+        timer = [("Supported", b"timer"), ("Session-Expires", b"1800;refresher=uac"), ("Contact", PEER_CONTACT)]
+        world.deliver(call.request("UPDATE", extra=timer))
+        self.assertEqual(world.take_status(), 200)
+        world.advance(40000)
+        self.assertEqual(self.phone.state, "idle")
+
+    def test_hung_up_while_it_is_under_way(self):
+        world = self.world
+        for _ in range(5):
+            world.talk()
+            self.phone.hold(True, world.now)
+            world.advance(0)
+            world.deliver(answer(world.take_one("INVITE"), 100))
+            self.phone.hang_up(world.now)
+            world.deliver(answer(world.take_one("BYE"), 200, b"t1"))
+            world.printed.take()
+        world.advance(HOUR_MS)
+        world.take()
+        self.assertEqual(len(world.agent._clients), 0)
+
+    def test_a_refresh_that_is_too_short(self):
+        """422: asked again with what is wanted; refused for ever, the session ends when its time is over."""
+        world = self.world
+        sent = world.dial()
+        world.deliver(accept(sent, extra=[("Session-Expires", b"1800;refresher=uac")]))
+        world.take()
+        world.advance(900000)
+        world.deliver(answer(world.take_one("INVITE"), 422, b"t1", extra=[("Min-SE", b"3600")]))
+        world.advance(0)
+        again = next(s.message for s in world.take() if s.message.method == "INVITE")
+        self.assertEqual((again.get("session-expires"), again.get("min-se")), (b"3600;refresher=uac", b"3600"))
+        for _ in range(40):
+            world.deliver(answer(again, 500, b"t1"))
+            world.advance(32000)
+            found = [s.message for s in world.take() if s.message.method == "INVITE"]
+            again = found[0] if found else again
+        self.assertEqual(self.phone.state, "idle")
+
+
+class FloodTest(WorldCase):
+    def test_forks(self):
+        world = self.world
+        sent = world.dial()
+        for i in range(60):
+            world.deliver(accept(sent, b"t%d" % i))
+            world.take()
+        self.assertTrue(len(world.agent._clients) < 20)
+        self.assertEqual(self.phone.state, "talking")
+
+    def test_intervals_that_are_always_too_short(self):
+        world = self.world
+        sent = world.dial()
+        for i in range(60):
+            world.deliver(answer(sent, 422, extra=[("Min-SE", b"%d" % (1801 + i))]))
+            invites = [s.message for s in world.take() if s.message.method == "INVITE"]
+            if not invites:
+                break
+            sent = invites[-1]
+        self.assertEqual((i, self.phone.state), (4, "idle"))
+
+
+if __name__ == "__main__":
+    unittest.main()
