@@ -28,7 +28,7 @@ from sipwire.transaction import T1_MS, TIMEOUT, cancel_for
 from .best import best_response
 from .branch import MAX_BREADTH, Branch
 from .resolver import ResolveError
-from .transactions import new_branch, new_token
+from .transactions import GONE, new_branch, new_token
 from .transport.flow import Flow
 from .transport.trunk import TrunkError
 from .transport.udp import UdpFlow
@@ -102,6 +102,7 @@ class Fork:
         done: called once, with the final status, 0 where nothing is answered.
 
     Attributes:
+        request: what came, until it has been answered: the transaction may be over before, with its connection.
         cancelled: whether the caller has cancelled.
         tried: users that have been tried, so that redirections can't run in circles.
     """
@@ -119,12 +120,14 @@ class Fork:
         "cancelled",
         "is_invite",
         "method",
+        "request",
         "server",
         "tried",
     )
 
     def __init__(self, server: "Server", surroundings: Surroundings, done: "Callable[[Fork, int], None]") -> None:
         self.server = server
+        self.request = server.request
         self.method = server.request.method
         self.is_invite = self.method == "INVITE"
         self.cancelled = False
@@ -184,7 +187,10 @@ class Fork:
         """Try the next way of a branch that has one."""
         way = branch.way = branch.ways.pop(0)
         if way.flow is not None:
-            self._send(branch, way, way.flow)
+            try:
+                self._send(branch, way, way.flow)
+            except ParseError as error:
+                self._give_up(branch, error.status, error.reason)
         else:
             self._around.spawn(self._reach(branch, way))
 
@@ -214,7 +220,7 @@ class Fork:
             if not branch.ended:
                 if way.target is not None:
                     around.resolver.failed(way.target)
-                self._fail(branch, f"trunk to {way.domain}: {error}")
+                self._fail(branch, f"trunk to {way.domain}: {error}" if way.domain else str(error))
             return None
         if kept and not way.again and not branch.ended:
             # It may have died without our knowing: once more then, on a new one.
@@ -424,7 +430,7 @@ class Fork:
         if self._answered:
             self._over(branch)  # and who asked has been answered
             return
-        response = self.server.request.response(status, phrase, new_token(4))
+        response = self.request.response(status, phrase, new_token(4))
         for name, value in headers:
             response.add(name, value)
         branch.local = True
@@ -443,7 +449,7 @@ class Fork:
             return
         if response is not None and response.status == 487 and branch.passed and not self.cancelled:
             # It was we who did not wait any longer: the caller has not cancelled.
-            response = self.server.request.response(408, "Request Timeout", new_token(4))
+            response = self.request.response(408, "Request Timeout", new_token(4))
         branch.ended = True
         branch.verdict = response
         branch.stop()
@@ -498,6 +504,7 @@ class Fork:
             self._answered = True
             self._stop_ringing()
             self._done(self, status)
+            self.request = GONE
 
     # Time, and CANCEL.
 

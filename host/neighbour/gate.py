@@ -24,6 +24,7 @@ from sipwire.uri import Uri, uri_of
 
 from .equivalence import equivalent
 from .hop import HopFlow
+from .limits import source_of
 from .logs import Seldom
 from .nonces import FRESH, Nonces
 from .refusal import RefusedError, warning
@@ -217,11 +218,11 @@ class Gate:
         account = self._accounts.by_user(user or "")
         found = self._credentials(request, header, self._algorithm(account))
         if found is None:
-            raise self._challenge(account, header)
-        is_fresh = self._nonces.check(_PURPOSE, found.nonce) == FRESH
+            raise self._challenge(account, header, flow)
+        is_fresh = self._nonces.check(_purpose(flow), found.nonce) == FRESH
         if account is None or not self._is_valid(found, request, account):
             if not is_fresh:
-                raise self._challenge(account, header)
+                raise self._challenge(account, header, flow)
             # The account may have been made or changed a moment ago.
             await self._accounts.refresh()
             account = self._accounts.by_user(user or "")
@@ -229,7 +230,7 @@ class Gate:
                 self._metrics.auth.labels("failed").inc()
                 if account is not None and self._may_tell(account.user):
                     _log.warning("credentials refused", user=account.user)
-                raise self._challenge(account, header)
+                raise self._challenge(account, header, flow)
         if not is_fresh:
             raise self._stale(account, header, flow)
         if not self._nonces.use(found.nonce, int(found.nc, 16)):
@@ -291,8 +292,8 @@ class Gate:
             return False
         return True
 
-    def _challenge(self, account: "Account | None", header: str) -> RefusedError:
-        return self._ask(account, header, stale=False)
+    def _challenge(self, account: "Account | None", header: str, flow: "Flow") -> RefusedError:
+        return self._ask(account, header, flow, stale=False)
 
     def _stale(self, account: "Account", header: str, flow: "Flow") -> RefusedError:
         """The challenge to who has the right secret, and a nonce that is too old or was used.
@@ -300,15 +301,15 @@ class Gate:
         It may still be somebody who repeats what they overheard. So it is not free: the user pays at that address, and
         not all who share the address.
         """
-        refusal = self._ask(account, header, stale=True)
+        refusal = self._ask(account, header, flow, stale=True)
         refusal.is_paid = self._limits.returns(flow.peer[0], account.user)
         return refusal
 
-    def _ask(self, account: "Account | None", header: str, *, stale: bool) -> RefusedError:
+    def _ask(self, account: "Account | None", header: str, flow: "Flow", *, stale: bool) -> RefusedError:
         """A challenge in the one algorithm of the account: phones look at the first only (RFC 8760 section 2.4)."""
         challenge = Challenge(
             self._domain.encode(),
-            self._nonces.make(_PURPOSE),
+            self._nonces.make(_purpose(flow)),
             self._algorithm(account),
             (b"auth", b"auth-int") if self._algorithm(account) == SHA256 else (b"auth",),
             None,
@@ -357,9 +358,15 @@ class Gate:
         realm = self._domain.encode()
         try:
             _, params = parse_scheme(unfold(line.partition(b":")[2]))
-            return (get_param(params, "realm") or b"").lower() == realm
+            realms = [get_param([one], "realm") for one in params]
+            return any(one is not None and one.lower() == realm for one in realms)
         except ParseError:
-            return realm in line.lower()
+            return realm in line.replace(b"\\", b"").lower()
+
+
+def _purpose(flow: "Flow") -> bytes:
+    """What a nonce is good for: whoever got it at one address can't have shown to be at another."""
+    return _PURPOSE + b" " + source_of(flow.peer[0]).encode()
 
 
 def _same_uri(one: bytes, two: bytes) -> bool:

@@ -127,7 +127,9 @@ class HopFlow(Flow):
         return isinstance(other, HopFlow) and other.user == self.user
 
     def send(self, data: bytes) -> None:
-        """Seal a message and send the frame."""
+        """Seal a message and send the frame, by the newest agreement where that by which a request came is over."""
+        if self.agreement.expires_at <= wall_ms():
+            self.agreement = self._hops.newest(self.user) or self.agreement
         self._hops.seal(self.agreement, data)
 
     @property
@@ -249,6 +251,10 @@ class Hops:
             except FlowClosedError as error:
                 _log.debug("keep-alive not answered", reason=str(error))
         return HopFlow(self, agreement, transport.listener), message
+
+    def newest(self, user: str) -> Agreement | None:
+        """The last agreement that a terminal has made, None where it has none."""
+        return next(reversed(self._by_user.get(user, ())), None)
 
     def seal(self, agreement: Agreement, message: bytes) -> None:
         """Send a message in a frame.

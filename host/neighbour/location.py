@@ -188,6 +188,12 @@ class _User:
         self.due: int | None = None
 
 
+@functools.lru_cache(1024)
+def _shared(text: str) -> str:
+    """The same text, there once where many say it; Python's own way to do that may never forget one."""
+    return text
+
+
 class Location:
     """All bindings of the domain.
 
@@ -368,7 +374,7 @@ class Location:
             user = self._users[binding.user] = _User(binding.user)
         # What is the same for many is there once.
         binding.user = user.name
-        binding.kind, binding.user_agent = sys.intern(binding.kind), sys.intern(binding.user_agent)
+        binding.kind, binding.user_agent = sys.intern(binding.kind), _shared(binding.user_agent)
         user.bindings += (binding,)
         self._count += 1
         self._look_again(user)

@@ -31,11 +31,10 @@ if TYPE_CHECKING:
 
     from .transport.flow import Flow
 
-__all__ = ["Way", "flow_timer_s", "read_way", "service_route"]
+__all__ = ["Way", "read_way", "service_route"]
 
 _MAX_PATH = 8  # URIs in a Path; more is 400
 _MAX_PATH_BYTES = 2048  # all together, as they are kept and sent with every request to the phone; more is 400
-_MAX_GRACE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +94,6 @@ def _loose(value: bytes) -> "Uri":
     if not uri.is_sip or uri.param("lr") is None:
         raise ParseError("path")
     return uri
-
-
-def flow_timer_s(idle_s: int) -> int:
-    """What Flow-Timer says (RFC 5626 section 4.4): how often a phone has to be heard on its connection.
-
-    Args:
-        idle_s: after so long without traffic we close it: "a grace period to account for transport delay" later.
-    """
-    return max(1, idle_s - min(_MAX_GRACE_S, max(1, idle_s // 5)))
 
 
 def service_route(flow: "Flow", domain: str) -> bytes:

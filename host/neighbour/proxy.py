@@ -243,10 +243,11 @@ class Proxy:
     async def _proxy(self, server: "Server", fork: Fork) -> None:
         request = server.request.copy()
         keys = {key for key, _ in request.fields}
-        self._check(request, server.flow, keys)
+        self._check(request, keys)
         loop_hash = _loop_hash(request)
         self._check_loop(request, loop_hash)
         known, token = self._routes.take(request)
+        self._check_sips(request, server.flow)
         in_dialog = known and bool(request.to.tag)
         sender = await self._gate.admit(server.request, server.flow, in_dialog=in_dialog)
         server.admitted = True
@@ -266,7 +267,7 @@ class Proxy:
         groups = self._find(request, sender, token)
         fork.begin(groups, MAX_BREADTH if breadth is None else min(breadth, MAX_BREADTH), loop_hash)
 
-    def _check(self, request: Request, flow: "Flow", keys: set[str]) -> None:
+    def _check(self, request: Request, keys: set[str]) -> None:
         """RFC 3261 section 16.3, before anybody is asked who they are."""
         if request.uri.partition(b":")[0].lower() not in (b"sip", b"sips"):
             raise RefusedError(416, "Unsupported URI Scheme")
@@ -276,6 +277,10 @@ class Proxy:
             unknown = [name for name in tokens(request, "proxy-require") if name not in _OPTIONS_SUPPORTED]
             if unknown:
                 raise RefusedError(420, "Bad Extension", ("Unsupported", b", ".join(unknown)))
+        request.to.parsed_uri()  # where it goes may depend on it
+
+    def _check_sips(self, request: Request, flow: "Flow") -> None:
+        """The Request-URI, with what a strict router did to it undone, is not for a hop that is not protected."""
         if request.uri[:5].lower() == b"sips:" and flow.protection == "none":
             # RFC 5630 section 3.1: a SIPS URI is followed over TLS on every hop, ours included.
             text = f"a sips URI wants TLS on every hop, and this came by {flow.transport}"
@@ -331,9 +336,9 @@ class Proxy:
         peer = peer_named(token, request.uri)
         if peer is not None:
             return [[[Way(request, uri=peer, is_phone=False)]]]
-        flow = targets.in_dialog(request, token)
-        if flow is not None:
-            return [[[Way(request, flow)]]]
+        ways = targets.in_dialog(request, token)
+        if ways:
+            return [[ways]]
         if token and request.get("route") is None:
             # As RFC 5626 section 5.3.1 has it: nobody but that flow leads to the phone.
             raise RefusedError(430, "Flow Failed", ("Warning", self._warning("its connection is gone")))
@@ -347,9 +352,9 @@ class Proxy:
         """
         groups: Groups = []
         left = []
-        if fork.server.request.to.tag:
+        if fork.request.to.tag:
             return [], True
-        first = uri_of(fork.server.request.uri)
+        first = uri_of(fork.request.uri)
         if self._routes.is_ours(first):
             fork.tried.add(user_of(first) or "")
         for contact, uri in _redirections(response):
@@ -359,7 +364,7 @@ class Proxy:
             elif user not in fork.tried:
                 # By user: URIs can be written in any number of ways, and each would be followed.
                 fork.tried.add(user)
-                request = fork.server.request.copy()
+                request = fork.request.copy()
                 self._routes.take(request)
                 self._prepare(request)
                 request.uri = contact.uri
@@ -379,17 +384,19 @@ class Proxy:
             if ack.uint("max-forwards", 255) == 0:
                 return
             known, token = self._routes.take(ack)
+            self._check_sips(ack, flow)
             if not known or not ack.to.tag:
                 self._screen.may_answer(flow)
                 return  # of no dialog that was made through here: to a challenge, mostly
             sender = await self._gate.admit(request, flow, in_dialog=True)
             self._prepare(ack)
             peer = peer_named(token, ack.uri)
-            goes = self._targets.in_dialog(ack, token) if peer is None else None
+            ways = self._targets.in_dialog(ack, token) if peer is None else []
             elsewhere = not token and not self._routes.is_ours(uri_of(ack.uri))
-            if goes is None and (elsewhere or peer is not None or ack.get("route") is not None):
-                target = (await self._resolver.locate(peer or self._targets.next_hop(ack, sender)))[0]
-                goes = await self._trunks.flow(target)
+            if not ways and (elsewhere or peer is not None or ack.get("route") is not None):
+                targets = await self._resolver.locate(peer or self._targets.next_hop(ack, sender))
+                ways = [Way(ack, target=targets[0])]
+            goes = await self._open(ways)
             if goes is not None:
                 self._transactions.send_ack(ack, goes, new_branch())
         except (RefusedError, ParseError, ResolveError, TrunkError, FlowClosedError, StoreError) as error:
@@ -397,6 +404,22 @@ class Proxy:
             if isinstance(error, RefusedError | ParseError):
                 self._screen.may_answer(flow)  # strangers pay for it all the same
             _log.debug("ACK dropped", reason=str(error))
+
+    async def _open(self, ways: list[Way]) -> "Flow | None":
+        """The flow of the first way that has one, or is found to lead somewhere; None where there are no ways.
+
+        Raises:
+            TrunkError: nothing is at the end of the last of them either.
+        """
+        error = None
+        for way in ways:
+            try:
+                return way.flow if way.target is None else await self._trunks.flow(way.target)
+            except TrunkError as failure:
+                error = failure
+        if error is not None:
+            raise error
+        return None
 
 
 def _redirections(response: Response) -> list[tuple[Address, Uri]]:

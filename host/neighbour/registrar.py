@@ -28,7 +28,7 @@ from .contacts import Contact, read_contacts
 from .gate import PHONE, TERMINAL, Gate, Sender, user_of
 from .hop import Agreement, HopFlow, Proof
 from .location import ALIEN, PATH, Binding, Location, wall_ms
-from .outbound import Way, flow_timer_s, read_way, service_route
+from .outbound import Way, read_way, service_route
 from .refusal import RefusedError
 from .transactions import new_token
 from .transport.flow import Flow, format_address
@@ -69,7 +69,6 @@ class Registrar:
     Args:
         domain: our domain.
         config: limits.
-        idle_s: after so long without traffic a connection is closed.
         gate: knows phones.
         hops: knows terminals.
         location: where bindings are kept.
@@ -80,7 +79,6 @@ class Registrar:
         self,
         domain: str,
         config: "RegistrarConfig",
-        idle_s: int,
         gate: Gate,
         hops: "Hops",
         location: Location,
@@ -89,7 +87,6 @@ class Registrar:
         self._domain = domain
         self._config = config
         self._edge_proxies = frozenset(config.edge_proxies)
-        self._flow_timer = b"%d" % flow_timer_s(idle_s)
         self._gate = gate
         self._hops = hops
         self._location = location
@@ -248,8 +245,8 @@ class Registrar:
         if way.supports_outbound and any(binding.reg_id is not None for binding in changes.put):
             # RFC 5626 section 6: never where there was no reg-id, or none that counts.
             response.add("Require", b"outbound")
-            if way.is_direct and flow.reliable:
-                response.add("Flow-Timer", self._flow_timer)
+            if way.is_direct and (timer_s := flow.expect_keep_alives()):
+                response.add("Flow-Timer", b"%d" % timer_s)
         if self._config.service_route:
             response.add("Service-Route", service_route(flow, self._domain))
 

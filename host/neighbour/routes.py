@@ -109,7 +109,7 @@ class Routes:
             # the real one.
             known = self._is_known(uri, request)
             token = uri.user or b"" if known else b""
-            routes = request.values("route")
+            routes = request.values("route") if known else []
             if routes:
                 request.uri = address_of(routes[-1]).uri
                 remove(request, "route")

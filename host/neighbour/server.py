@@ -162,7 +162,6 @@ class Neighbour:
         registrar = Registrar(
             config.domain,
             config.registrar,
-            config.proxy.idle_s,
             gate,
             self._hops,
             self._location,

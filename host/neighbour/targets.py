@@ -1,10 +1,11 @@
 """Where a request goes: its target set (RFC 3261 section 16.5), in groups that are tried one after the other.
 
 a user of ours         the bindings, by q; several flows of one phone are one target (RFC 5626)
-within a dialog        the flow that our Record-Route names, or the binding of the Contact
+within a dialog        the flow that our Record-Route names, or the binding of the Contact; by TCP where that says so
 a Route, or elsewhere  the servers of that domain (RFC 3263); we relay for nobody but our own users
 """
 
+import ipaddress
 from typing import TYPE_CHECKING
 
 from sipwire.editing import remove_first
@@ -13,6 +14,7 @@ from sipwire.uri import Uri, uri_of
 
 from .gate import DIALOG, Sender, user_of
 from .refusal import RefusedError
+from .resolver import TCP, Target
 from .transport.udp import UdpFlow, flow_named
 from .ways import Groups, Way
 
@@ -125,27 +127,36 @@ class Targets:
             groups[-1].append(target)
         return [group for group in groups if group]
 
-    def in_dialog(self, request: "Request", token: bytes) -> "Flow | None":
-        """The way to one side of a dialog: the one that our Record-Route names, or that of its Contact.
+    def in_dialog(self, request: "Request", token: bytes) -> list[Way]:
+        """The ways to one side of a dialog: that which our Record-Route names, or that of its Contact.
 
         Args:
             request: the request, our entries taken off its Route.
             token: of the flow that the last of them named, or nothing.
 
+        Returns:
+            In order, none where nothing leads there.
+
         Raises:
             RefusedError: it has to be protected and is not.
         """
         flow = self._connections.get(token) or flow_named(token, self._udp) if token else None
+        target = None
         if request.get("route") is None:
             # Where the Contact is registered the phone may have moved since.
             binding = self._binding_in_dialog(request)
             flow = (None if binding is None else self.flow_of(binding)) or flow
+            if isinstance(flow, UdpFlow):
+                target = _listens(uri_of(request.uri), flow.peer[0])
+            elif flow is None and binding is not None:
+                target = _listens_again(binding)
         elif flow is not None and not flow.identities:
             flow = None  # nobody but a peer has proxies behind it
         if flow is not None and request.uri[:5].lower() == b"sips:" and flow.protection == "none":
             # Whoever calls a SIPS URI wants every hop protected (RFC 3261 section 26.2.2).
             raise RefusedError(480, "Temporarily Unavailable", ("Warning", self._warn("no protected way to the user")))
-        return flow
+        ways = [] if target is None else [Way(request, target=target)]
+        return ways if flow is None else [*ways, Way(request, flow)]
 
     def elsewhere(self, request: "Request", sender: Sender) -> Groups:
         """The servers of another domain: that of the first Route, or of the Request-URI.
@@ -174,6 +185,8 @@ class Targets:
         if sender.kind == DIALOG and not _is_within(uri, request.to) and not self._is_behind(uri, request.to):
             # A cookie proves a dialog, not the right to send anything anywhere but to its other side.
             raise RefusedError(481, "Call/Transaction Does Not Exist")
+        if request.uri[:5].lower() == b"sips:" and uri.scheme != b"sips":
+            uri = Uri(uri.host, uri.user, uri.port, uri.params, b"sips")
         if route and uri.param("lr") is None:
             # "place the Request-URI into the Route header field as the last value ... [and] the first Route header
             # field value into the Request-URI and remove [it]"
@@ -208,12 +221,13 @@ class Targets:
         if binding.path:
             return self._way_by_path(request, binding)
         flow = self.flow_of(binding)
-        if flow is None:
+        target = None if flow is not None else _listens_again(binding)
+        if flow is None and target is None:
             return None
         forwarded = request.copy()
         if not request.to.tag:
             forwarded.uri = binding.target
-        return Way(forwarded, flow)
+        return Way(forwarded, flow, target=target)
 
     @staticmethod
     def _way_by_path(request: "Request", binding: "Binding") -> Way:
@@ -239,6 +253,32 @@ class Targets:
         if flow is not None and getattr(flow, "is_open", True):
             return flow
         return None
+
+
+def _listens(contact: Uri, address: str) -> Target | None:
+    """Where a phone takes TCP connections, if its Contact says so (RFC 3263 section 4.1), at an address it has proved.
+
+    Anybody can write any address into a Contact; and to one behind a NAT no connection leads.
+    """
+    if contact.scheme != b"sip" or (contact.param("transport") or b"").lower() != b"tcp":
+        return None
+    try:
+        host = ipaddress.ip_address(contact.host.decode("latin-1").strip("[]"))
+        if host != ipaddress.ip_address(address.partition("%")[0]):
+            return None
+    except ValueError:
+        return None
+    return Target(TCP, address, contact.port or 5060, "")
+
+
+def _listens_again(binding: "Binding") -> Target | None:
+    """Where to open a connection to a phone whose own has ended.
+
+    Not where it supports RFC 5626: then no other way leads to it than the flow, which it opens again itself.
+    """
+    if binding.kind != "tcp" or binding.reg_id is not None:
+        return None
+    return _listens(binding.uri, binding.source.rpartition(":")[0].strip("[]"))
 
 
 def _takes_sips(binding: "Binding", way: Way) -> bool:

@@ -86,7 +86,7 @@ class TransactionUser(Protocol):
 
 #: Stands for a request that nobody needs any more: a transaction that only absorbs what is repeated lives for 32 s, and
 #: whatever it holds on to, every garbage collection of these has to look at.
-_GONE = Request("", b"")
+GONE = Request("", b"")
 
 
 class _Shell:
@@ -116,7 +116,7 @@ class _Shell:
                 self._layer.loop.call_soon(self._not_sent, data, str(error))
                 return
         if machine.state in _SETTLED:
-            self.request = machine.request = _GONE
+            self.request = machine.request = GONE
             if machine.state == TERMINATED:
                 self.due = None
                 self._layer.forget(self)
@@ -199,6 +199,8 @@ class Server(_Shell):
 
     def reject(self, status: int, reason: str, *headers: tuple[str, bytes]) -> None:
         """Answer with a final response without a body."""
+        if self.request is GONE:
+            return  # its connection was quicker, and nobody waits
         response = self.request.response(status, reason, new_token(4))
         for name, value in headers:
             response.add(name, value)
@@ -209,6 +211,8 @@ class Server(_Shell):
 
         Its ACK finds no transaction and is dropped; a client that missed it repeats its request.
         """
+        if self.request is GONE:
+            return
         response = self.request.response(status, reason, new_token(4))
         for name, value in headers:
             response.add(name, value)

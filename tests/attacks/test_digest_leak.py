@@ -143,14 +143,18 @@ def test_reflected_challenges(tmp_path: Path) -> None:
     """The attacker hands the victim's challenge on: a man in the middle between phone and neighbour, or beside both.
 
     He wants what the phone answers to be good for another request than the phone's. Stopped: credentials are for one
-    method, one Request-URI and one use, and their user has to be the one in From (for a REGISTER: in To).
+    method, one Request-URI, one address and one use, and their user has to be the one in From (for a REGISTER: in To).
     """
 
     async def work() -> None:
         async with domain(tmp_path) as at:
             carol, dave = await phones(at, "carol", "dave")
-            mallory = await UdpClient.open(at)
             made = request("MESSAGE", "sip:dave@a.example", "carol", body=b"from carol")
+            # A challenge to somebody at another address is good for nothing at hers.
+            elsewhere = await UdpClient.open(at)
+            carol.send(signed(made, await elsewhere.ask(made), "carol", "secret"))
+            assert (await carol.response()).status == 407
+            mallory = await UdpClient.open(at, (carol.address[0], 0))  # behind the same NAT
             # Mallory asks for a challenge and reflects it: Carol answers it with her next request.
             reflected = await mallory.ask(made)
             hers = signed(made, reflected, "carol", "secret")

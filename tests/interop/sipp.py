@@ -87,7 +87,6 @@ class Scenario:
         timeout_s: for all of it.
         forgiving: what nobody waits for is overlooked: sipp takes much that is repeated for something else.
         seen: what has to be in some sipp's trace.
-        later: what the neighbour does not do yet.
     """
 
     name: str
@@ -104,7 +103,6 @@ class Scenario:
     timeout_s: float = 60.0
     forgiving: bool = False
     seen: str = ""
-    later: str = ""
 
     def user(self, role: str) -> str:
         """The account of a role in it."""

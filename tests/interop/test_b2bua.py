@@ -11,7 +11,6 @@ from interop.conftest import Town
 from interop.conversation import WAIT_S, talk
 from interop.phones import Account, skip_without
 from lab.lab import Lab
-from neighbour.config import PeerConfig
 
 PETER = Account("peter", "a.example", "correct-horse-battery", md5=True)
 GATE = Account("gate", "a.example", "another-correct-horse")
@@ -41,9 +40,6 @@ def test_calls_through_a_phone_that_calls_on(lab: Lab, calls: str) -> None:
         assert [line["event"] for line in gate.lines].count("call") == 2
 
 
-@pytest.mark.xfail(
-    "transport" not in PeerConfig.model_fields, reason="peers over UDP, known by their address", raises=SystemExit
-)
 @pytest.mark.parametrize("calls", ["phone", "terminal"])
 def test_calls_through_another_domain(lab: Lab, calls: str) -> None:
     """It is a domain of its own, known by its address: calls go out to it and come in from it."""

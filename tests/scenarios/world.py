@@ -300,7 +300,7 @@ async def world(*, seed: int = 1, **tables: Any) -> AsyncIterator[World]:
         domain=DOMAIN,
         listen=listen,
         tls={"certificate": "none", "key": "none", "ca": ["none"]},
-        resolver={"nameservers": ["127.0.0.53"]},
+        resolver=tables.pop("resolver", {"nameservers": ["127.0.0.53"]}),
         base=Path(),
         **tables,
     )

@@ -185,6 +185,8 @@ class Trunks:
             raise TrunkError(describe_verification(error)) from None
         except ssl.SSLError as error:
             raise TrunkError(describe_refusal(error) or "TLS failed") from None
+        except UnicodeError:
+            raise TrunkError(f"{target.domain[:80]!r} is no name") from None
         except OSError as error:
             raise TrunkError(f"{where}: {(error.strerror or str(error)).lower()}") from None
         if target.transport == TLS and target.domain not in connection.identities:
