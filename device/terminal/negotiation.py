@@ -122,7 +122,7 @@ class Negotiation:
         Args:
             agreed: see `answer` and `accept`.
             now: milliseconds.
-            talks: whether the microphone is to be heard.
+            talks: whether the microphone is to be heard; not while nobody has answered, and nobody is on hold then.
 
         Raises:
             MemoryError, OSError, ValueError: it can't; what ran before goes on.
@@ -130,6 +130,6 @@ class Negotiation:
         self._media.start(agreed, now, talks and not self.is_held)
         self.agreed = agreed
         told = (self.is_held, not agreed.talks)
-        if told != self._told:
+        if talks and told != self._told:
             self._told = told
             emit("hold", local=told[0], remote=told[1])

@@ -41,6 +41,7 @@ _ANSWERED = "answered"
 _TALKING = "talking"
 
 _RING_MS = const(180000)  # nobody answers for so long: 480 to a caller, CANCEL to who is called
+_MAX_EXPIRES_S = const(0xFFFFFFFF)  # section 20.19
 _AGAIN_MS = const(500)  # until a change of ours is tried again that can't be made just now
 _MAX_FORKS = const(4)  # early dialogs of one call; what others say before their final answer is not heard
 _OK = "OK"
@@ -112,7 +113,9 @@ class Phone:
     def handle_timer(self, now):
         """Do what is due: repeat a 2xx that no ACK has come for, refresh, or give up."""
         if self._end_at is not None and now >= self._end_at:
-            if self.state == RINGING:
+            if self.state == RINGING and self._end_at - self._since < _RING_MS:
+                self._decline(487, "Request Terminated", "nobody answered", now)  # its Expires: section 13.3.1
+            elif self.state == RINGING:
                 self._decline(480, "Temporarily Unavailable", "nobody answered", now)
             elif self.state == _CALLING:
                 self.hang_up(now)
@@ -181,8 +184,8 @@ class Phone:
         for value in request.get_all("record-route"):
             response.add("Record-Route", value)
         self._finish(response)
-        self._timer.answer(request, response, now)
         response.set_body(SDP, self._body)
+        self._timer.answer(request, response, now)
         if self._agreed:
             try:
                 self._session.apply(self._agreed, now)
@@ -428,6 +431,7 @@ class Phone:
         """A new call: check it, make ready to answer, and ring."""
         self._reset()
         tag = token(4)
+        lasts_s = request.uint("expires", _MAX_EXPIRES_S)
         body, agreed = self._read_offer(request)
         dialog = Dialog.as_callee(request, tag)
         dialog.new_ack(0)  # a route set of no use shows now, not when a BYE is to be sent
@@ -448,7 +452,7 @@ class Phone:
         self._agreed = agreed
         self._local_tag = tag
         self._since = now
-        self._end_at = now + _RING_MS
+        self._end_at = now + (_RING_MS if lasts_s is None else min(1000 * lasts_s, _RING_MS))
         emit("incoming", peer=peer.uri, name=peer.display or None)
 
     def _read_offer(self, request):
@@ -476,11 +480,13 @@ class Phone:
                 # "A UAS that receives an INVITE on a dialog while an INVITE it had sent on that dialog is in progress
                 # MUST return a 491"; so it is for offers.
                 raise Refusal(491, "Request Pending")
+            answered = session.answered
             body, agreed = self._read_offer(request)
             if agreed:
                 try:
                     session.apply(agreed, now)
                 except (OSError, ValueError) as error:
+                    session.answered = answered
                     raise Refusal(500, "media: %s" % error)
             response.set_body(SDP, body)
         else:
@@ -505,6 +511,10 @@ class Phone:
             self._answered(request, now)
         else:
             self._connected(now)
+
+    def tag_of(self, transaction):
+        """Our To tag in the answers to an INVITE, None where it has none yet, or is over."""
+        return self._local_tag if transaction is self._invite else None
 
     def handle_cancel(self, transaction, now):
         """The CANCEL of an INVITE that has no final response yet."""

@@ -83,7 +83,7 @@ class SessionTimer:
             ParseError: it is malformed.
         """
         knows = _knows(request)  # malformed, it has to show now: nobody catches that when a user answers
-        if 0 < _expires(request)[0] < _MIN_S and knows:
+        if _expires(request)[0] < _MIN_S and knows and request.get("session-expires") is not None:
             raise Refusal(422, "Session Interval Too Small", "Min-SE", b"%d" % _MIN_S)
 
     def answer(self, request, response, now):
@@ -94,11 +94,11 @@ class SessionTimer:
             seconds = 0  # a proxy's idea, and the peer does not know of it: nobody minds
         # Table 2: the peer's wish holds; who knows nothing of timers can't refresh.
         ours = side == b"uas" or not knows
-        self._start(seconds, ours, now)
         if seconds:
             response.add("Session-Expires", b"%d;refresher=%s" % (seconds, b"uas" if ours else b"uac"))
             if knows:
                 response.add("Require", TIMER)
+        self._start(seconds, ours, now)
 
     def _start(self, seconds, ours, now):
         if seconds:

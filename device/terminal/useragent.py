@@ -80,7 +80,8 @@ class UserAgent:
 
     Attributes:
         phone: who gets requests, set by `app`: ``handle_request(transaction, request, now)``, which may raise a
-            `Refusal`; ``handle_ack(request, now)``, ``handle_cancel(invite_transaction, now)``.
+            `Refusal`; ``handle_ack(request, now)``, ``handle_cancel(invite_transaction, now)``,
+            ``tag_of(invite_transaction)``.
         outgoing: datagrams to send, in order; whoever sends them empties the list.
         malformed: messages dropped because they were no SIP or had no business here.
     """
@@ -324,7 +325,7 @@ class UserAgent:
         if invite is None:
             self.reject(transaction, 481, "Call/Transaction Does Not Exist", now)
         else:
-            self.reject(transaction, 200, "OK", now)
+            self.reject(transaction, 200, "OK", now, tag=self.phone.tag_of(invite))  # that of the INVITE: section 9.2
             self.phone.handle_cancel(invite, now)
 
     def _make_room(self):

@@ -36,6 +36,22 @@ class RingingTest(WorldCase):
         self.assertEvents(("ended", {"reason": "nobody answered"}))
         self.assertIdle()
 
+    def test_expires(self):
+        """Section 13.3.1: an INVITE is good for no longer than it says; longer than we ring it is not good either."""
+        world = self.world
+        for value, ms, status in ((b"20", 20000, 487), (b"0", 0, 487), (b"4294967295", RING_MS, 480)):
+            call = world.ring(extra=[("Expires", value)], call_id=b"expires-" + value)
+            world.advance(max(ms - 1, 0))
+            self.assertEqual(self.phone.state, "idle" if ms == 0 else "ringing")
+            world.advance(1)
+            response = world.take_one()
+            self.assertEqual((response.status, response.get("to")), (status, call.remote))
+            self.assertEvents(("ended", {"reason": "nobody answered"}))
+            self.forget()
+        world.deliver(invite(extra=[("Expires", b"soon")]))
+        self.assertSent((400, "INVITE"))
+        self.assertIdle()
+
     def test_reject(self):
         """By the command, or by hanging up."""
         world = self.world
@@ -55,8 +71,8 @@ class RingingTest(WorldCase):
         world = self.world
         call = world.ring()
         world.deliver(call.like_invite("CANCEL"))
-        _, terminated = self.assertSent((200, "CANCEL"), (487, "INVITE"))
-        self.assertEqual(terminated.get("to"), call.remote)
+        ok, terminated = self.assertSent((200, "CANCEL"), (487, "INVITE"))
+        self.assertEqual((ok.get("to"), terminated.get("to")), (call.remote, call.remote))
         self.assertEvents(("ended", {"reason": "cancelled by the caller"}))
         self.assertIdle()
         world.deliver(call.like_invite("CANCEL"))

@@ -140,6 +140,18 @@ class ForkTest(Case):
 
 
 class EarlyMediaTest(Case):
+    def test_nobody_is_on_hold_yet(self):
+        """Whatever way early media goes, a call that has not begun is not on hold; that it begins so is told."""
+        world = self.world
+        change = (b"t=0 0\r\n", b"t=0 0\r\na=inactive\r\n")
+        sent = world.dial()
+        world.deliver(early(sent, change=change))
+        self.assertEvents(("progress", {"status": 183, "media": True}))
+        self.assertEqual(world.media.agreed.direction, b"inactive")
+        world.deliver(accept(sent, change=change))
+        world.take_one("ACK")
+        self.assertEvents(("hold", {"local": False, "remote": True}), ("connected", {}))
+
     def test_heard_before_the_answer(self):
         """The microphone is off until somebody answers; the same description in the 200 changes nothing."""
         world = self.world

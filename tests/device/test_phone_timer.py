@@ -125,7 +125,7 @@ class CalleeTest(Case):
     def test_too_small(self):
         """422 with Min-SE, of a first INVITE and of a change; what stands goes on."""
         world = self.world
-        for value in (b"89", b"1", b"60;refresher=uas"):
+        for value in (b"89", b"1", b"0", b"60;refresher=uas"):
             world.deliver(invite(extra=[TIMER, expires(value)]))
             response = world.take_one()
             self.assertEqual((response.status, response.get("min-se")), (422, b"90"))
