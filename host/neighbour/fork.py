@@ -330,6 +330,9 @@ class Fork:
         if branch.ways:
             self._renew(branch)
             return
+        if self._recall(branch):
+            self._over(branch)
+            return
         # Who hears 503 leaves us alone for a while (section 21.5.4): not for one phone that is gone.
         is_phone = branch.way is not None and branch.way.is_phone
         status, phrase = (480, "Temporarily Unavailable") if is_phone else (503, "Service Unavailable")
@@ -368,7 +371,9 @@ class Fork:
                 self._renew(branch)
             elif response.status == 408 and not self.is_invite:
                 self._over(branch)  # for the same reason as in `_timed_out`
-            elif response.status == 482 and self._is_merged(branch):
+            elif response.status == 482 and self._recall(branch):
+                # It has arrived already, by a way that seemed silent: that one counts then. Section 8.2.2.2 has a phone
+                # answer so when it gets a request once more by another way.
                 self._over(branch)
             else:
                 self._refused(branch, response)
@@ -390,11 +395,8 @@ class Fork:
         return False
 
     @staticmethod
-    def _is_merged(branch: Branch) -> bool:
-        """Whether a 482 means that the request has arrived already, by a way that seemed silent: that one counts then.
-
-        Section 8.2.2.2 has a phone answer so when it gets a request once more by another way.
-        """
+    def _recall(branch: Branch) -> bool:
+        """Wait again for those that seemed silent, which a branch was made for; returns whether there are any."""
         found = False
         before = branch.before
         while before is not None:

@@ -160,6 +160,26 @@ async def test_the_first_answers_late(here: World) -> None:
     assert call.statuses == [100, 180, 200]
 
 
+@pytest.mark.parametrize("answers", [True, False])
+@scenario(proxy={"next_server_s": 4.0})
+async def test_the_first_is_slow_and_the_other_is_gone(here: World, *, answers: bool) -> None:
+    """Nothing is lost by having asked elsewhere meanwhile: the first has its whole time."""
+    carol, (one, two) = await domain(here)
+    here.network.unlisten(two.address)
+    one.gets("INVITE ACK" if answers else "INVITE")
+
+    def late(server: object) -> bool:
+        server.machine._repeat_at = None  # type: ignore[attr-defined]  # no 100
+        if answers:
+            here.loop.call_later(6.0, one.respond, server, 200)
+        return True
+
+    one.hook = late
+    call = carol.call(BOB)
+    assert (await call.final()).status == (200 if answers else 408)
+    assert call.arrivals[-1] - one.arrivals[0] == pytest.approx(6.0 if answers else 32.0, abs=0.1)
+
+
 @scenario()
 async def test_the_connection_ends_before_an_answer(here: World) -> None:
     """A new connection has ended: the next server."""
