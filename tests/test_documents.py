@@ -36,7 +36,7 @@ def test_every_key_of_a_terminal_is_described() -> None:
 
 def test_the_media_of_a_call_are_described() -> None:
     source = (ROOT / "device" / "terminal" / "media.py").read_text()
-    counted = re.findall(r'"(\w+)":', source.partition("statistics = {")[2].partition("}")[0])
+    counted = re.findall(r'"(\w+)":', source.partition("def stop")[2].partition("return {")[2].partition("}")[0])
     assert len(counted) == 7
     table = DEVICE.partition("`media` of `ended` counts:\n\n")[2].partition("\n\n")[0]
     described = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
