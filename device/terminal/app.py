@@ -34,7 +34,7 @@ _BUTTON_MS = const(50)  # how often a button is looked at, and a lamp blinks
 _COLLECT_BYTES = const(4096)  # allocated between two collections of garbage: few, so that the heap stays in one piece
 _MEASURE_MS = const(1000)  # between two looks at how much of the heap lives
 _AES_ECB = const(1)
-_HELP = "unknown; try call URI, answer, reject, hangup, hold, resume, message URI TEXT, status, quit"
+_HELP = "unknown or incomplete; try call URI, answer, reject, hangup, hold, resume, message URI TEXT, status, quit"
 _ROOM_BYTES = const(6144)
 _SMALL_DATAGRAM_BYTES = const(1500)  # what does not come in fragments; the rest is cut off, and fails its tag
 _MAX_STARVED = const(10)  # rounds in a row without memory for their work, until the program gives up
@@ -107,7 +107,10 @@ class Terminal:
         self._sip = _socket()
         self._open(self._sip, address, config.sip_port)
         # Connected: the kernel keeps out whatever does not come from the neighbour.
-        self._sip.connect(neighbour or _resolve(*config.neighbour))
+        try:
+            self._sip.connect(neighbour or _resolve(*config.neighbour))
+        except OSError as error:
+            raise OSError("neighbour %s: %s" % (config.neighbour[0], error))
         self._rtp = _socket()
         self._open(self._rtp, address, config.rtp_port)
         now = self._clock.now()
@@ -126,7 +129,10 @@ class Terminal:
 
     def _open(self, opened, address, port):
         # Without SO_REUSEADDR: of two programs on one UDP port each would get some of the other's.
-        opened.bind(_resolve(address, port))
+        try:
+            opened.bind(_resolve(address, port))
+        except OSError as error:
+            raise OSError("%s:%d: %s" % (address, port, error))
         opened.setblocking(False)
         self._poll.register(opened, select.POLLIN)
 

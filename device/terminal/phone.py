@@ -221,6 +221,7 @@ class Phone:
             # "The callee's UA MUST NOT send a BYE on a confirmed dialog until it has received an ACK" (section 15).
             self._leaving = reason
             self._media.stop()
+            emit("leaving", reason=reason)
         elif self.state == _TALKING:
             self._bye(reason, now)
         elif self.state == _CALLING:

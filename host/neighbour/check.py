@@ -156,11 +156,15 @@ def _check_tls(config: "Config", found: Findings) -> None:
     now = datetime.now(UTC)
     leaf = chain[0]
     if leaf.not_valid_after_utc <= now:
-        found.lapsed.append(f"{at_certificate}: {path} expired on {leaf.not_valid_after_utc:%Y-%m-%d}")
+        found.lapsed.append(
+            f"{at_certificate}: {path} expired on {leaf.not_valid_after_utc:%Y-%m-%d}; renew it with `wisp ca issue`"
+        )
     elif leaf.not_valid_before_utc > now:
         found.lapsed.append(f"{at_certificate}: {path} holds only from {leaf.not_valid_before_utc:%Y-%m-%d} on")
     elif leaf.not_valid_after_utc - now < _SOON:
-        found.warnings.append(f"{at_certificate}: {path} expires on {leaf.not_valid_after_utc:%Y-%m-%d}")
+        found.warnings.append(
+            f"{at_certificate}: {path} expires on {leaf.not_valid_after_utc:%Y-%m-%d}; renew it with `wisp ca issue`"
+        )
     domains = certificate_domains(leaf.public_bytes(serialization.Encoding.DER))
     if config.domain not in domains:
         shown = ", ".join(sorted(domains)) or "no domain"

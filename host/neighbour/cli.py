@@ -57,8 +57,8 @@ _ca = typer.Typer(help="A certificate authority for a federation of domains.", n
 _account = typer.Typer(help="The users of the domain.", no_args_is_help=True)
 _app.add_typer(_ca, name="ca")
 _app.add_typer(_account, name="account")
-_out = Console(highlight=False, soft_wrap=True)
-_err = Console(highlight=False, soft_wrap=True, stderr=True)
+_out = Console(highlight=False, soft_wrap=True, emoji=False)
+_err = Console(highlight=False, soft_wrap=True, emoji=False, stderr=True)
 
 ConfigPath = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration, or the folder it is in.", show_default=True)
@@ -77,6 +77,8 @@ def _fail(*lines: str, status: int = _MISTAKE) -> typer.Exit:
 def _load(path: Path) -> Config:
     if path.is_dir():
         path /= _CONFIG_NAME
+    if path == _HERE and not path.exists():
+        raise _fail(f"{path}: is not here; name a configuration or its folder, or make one with `wisp init`")
     try:
         return load(path)
     except ConfigError as error:
@@ -137,13 +139,14 @@ def init(
         Path | None, typer.Option(help="The folder of an authority (wisp ca init); without it one is made.")
     ] = None,
     peer: Annotated[
-        list[str] | None, typer.Option(help="A domain with a fixed address, like b.example=192.0.2.2:5061.")
+        list[str] | None,
+        typer.Option(help="A domain with a fixed address, like b.example=192.0.2.2:5061; as often as wanted."),
     ] = None,
 ) -> None:
     """Make a working configuration, keys and certificates for a domain."""
     target = folder / _CONFIG_NAME
     if target.exists():
-        raise _fail(f"{target}: is there already")
+        raise _fail(f"{target}: is there already; edit it, or name another folder")
     peers = [_peer(text) for text in peer or []]
     authority = Authority(ca if ca is not None else folder / "ca")
     text = _configuration(domain, address, port, tls_port, peers)
@@ -166,9 +169,11 @@ def init(
             if made and not any(folder.iterdir()):
                 folder.rmdir()
         # The lines of a file that is gone help nobody; its keys are our options.
-        lines = [line.replace(f"{target}:", "") for line in error.mistakes] if isinstance(error, ConfigError) else []
+        place = re.compile(re.escape(str(target)) + r":\d+: ")
+        lines = [place.sub("", line) for line in error.mistakes] if isinstance(error, ConfigError) else []
         raise _fail(*(lines or [_told(error)])) from None
-    _out.print(f"{target}: a neighbour for {config.domain} on {address}, udp and tcp {port}, tls {tls_port}")
+    listens = f"on {address}, udp and tcp {port}, tls {tls_port}"
+    _out.print(f"{target}: a neighbour for {config.domain} {listens}", markup=False)
     _out.print(f"next: wisp account add USER --config {target}, then wisp serve {target}", markup=False)
 
 
@@ -193,9 +198,16 @@ def _peer(text: str) -> tuple[str, str]:
 def _configuration(domain: str, address: str, port: int, tls_port: int, peers: list[tuple[str, str]]) -> str:
     """The sample configuration with our values in it."""
     text = (Path(__file__).parent / "sample.toml").read_text(encoding="utf-8")
-    head, _, rest = text.partition("[[peer]]")
-    tail = rest[rest.index("\n[metrics]") :]
+    head, peer, rest = text.partition("[[peer]]")
+    sample, metrics, tail = rest.partition("\n[metrics]")
     tables = [f'[[peer]]\ndomain = "{name}"\naddress = "{where}"\n' for name, where in peers]
+    if peers:
+        # The first has the comments, too.
+        name, where = peers[0]
+        tables[0] = peer + sample.replace('"b.example"', f'"{name}"').replace('"127.0.0.2:5061"', f'"{where}"')
+    else:
+        lines = (peer + sample).splitlines()
+        tables = ["".join(f"{line if line.startswith('#') else '# ' + line}\n" for line in lines)]
     for old, new in (
         ('domain = "a.example"', f'domain = "{domain}"'),
         ("a.example.pem", f"{domain}.pem"),
@@ -205,7 +217,7 @@ def _configuration(domain: str, address: str, port: int, tls_port: int, peers: l
         ("port = 5060\n", f"port = {port}\n"),
     ):
         head = head.replace(old, new)
-    return head + ("\n".join(tables) or '# [[peer]]\n# domain = "b.example"\n# address = "192.0.2.2:5061"\n') + tail
+    return head + "\n".join(tables) + metrics + tail
 
 
 @_ca.command("init")
@@ -288,7 +300,7 @@ def account_add(
     """
     settings = _load(config)
     if not _USER.fullmatch(user):
-        raise _fail(f"{user}: letters, digits, and . _ + - are wanted")
+        raise _fail(f"{user or 'USER'}: 1 to 64 letters, digits, and . _ + - are wanted, a letter or digit first")
     if not auth_user.isprintable() or any(char in auth_user for char in '":\\'):
         raise _fail("--auth-user: no control characters, quotes, colons or backslashes")
     if md5 and not phone:
@@ -297,6 +309,15 @@ def account_add(
         raise _fail("--redirect goes with --phone: a terminal is reached through its neighbour only")
     if phone and terminal is not None:
         raise _fail("--terminal and --phone exclude each other")
+    if password_stdin and not phone:
+        raise _fail("--password-stdin goes with --phone: a terminal's secret is made up")
+    if neighbour and phone:
+        raise _fail("--neighbour goes into a terminal's configuration; --phone writes none")
+    if neighbour:
+        try:
+            parse_address(neighbour)
+        except ValueError as error:
+            raise _fail(f"--neighbour {neighbour}: {error}") from None
     path = terminal or Path(f"{user}.json")
     if not phone and path.exists():
         # What it holds is kept nowhere else.
@@ -338,7 +359,11 @@ def _secret(*, phone: bool, from_stdin: bool) -> tuple[str, bool]:
     if not phone:
         return secrets.token_urlsafe(_SECRET_BYTES), False
     if from_stdin:
-        secret = sys.stdin.readline().rstrip("\n")
+        try:
+            secret = sys.stdin.readline().rstrip("\n")
+            secret.encode()  # some locales let what is no text pass, in a disguise
+        except UnicodeError:
+            raise _fail("--password-stdin: is not UTF-8") from None
         if not secret:
             raise _fail("--password-stdin: there is none on standard input")
         return secret, False
@@ -351,6 +376,8 @@ def _terminal_configuration(config: Config, account: "Account", neighbour: str) 
     where = neighbour
     if not where:
         where = next((Listener(one, config.domain).public for one in config.listen if one.transport == "udp"), "")
+        if where == config.domain:
+            where += ":5060"  # SIP leaves that out, a terminal wants it
     values = {
         "user": account.user,
         "domain": config.domain,
@@ -372,7 +399,8 @@ def account_list(config: ConfigPath = _HERE) -> None:
     for account in _with_store(list_accounts(store), store):
         kind = "terminal" if account.is_terminal else "phone"
         table.add_row(f"sip:{account.user}@{settings.domain}", kind, account.algorithm.decode(), account.mode)
-    _out.print(table)
+    # Who reads it from a pipe wants whole names.
+    _out.print(table, width=None if _out.is_terminal else 500)
 
 
 class _Mode(StrEnum):
@@ -433,7 +461,7 @@ def check(config: Annotated[Path, typer.Argument(help="The configuration, or its
 
 @_app.command()
 def serve(config: Annotated[Path, typer.Argument(help="The configuration, or its folder.")] = _HERE) -> None:
-    """Run the neighbour, until SIGTERM or Ctrl-C."""
+    """Run the neighbour, until SIGTERM, Ctrl-C, or the end of its terminal."""
     settings = _load(config)
     mistakes = check_config(settings).mistakes
     if mistakes:
@@ -449,7 +477,7 @@ async def _serve(config: Config) -> bool:
     neighbour = Neighbour(config)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stopping.set)
     try:

@@ -66,7 +66,11 @@ def domain_name(value: str) -> str:
         ValueError: it is none.
     """
     name = value.lower()
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+    if (
+        name.rpartition(".")[2].isdigit()
+        or len(name) > 253
+        or not all(_LABEL.fullmatch(label) for label in name.split("."))
+    ):
         raise ValueError("a domain name is wanted, like a.example")
     return name
 
@@ -283,6 +287,8 @@ class Config(_Table):
         sockets = [(one.transport == "udp", one.address, one.port) for one in self.listen]
         if len(set(sockets)) != len(sockets):
             raise ValueError("listen: two entries want the same socket")
+        if self.metrics.listen is not None and (False, *parse_address(self.metrics.listen)) in sockets:
+            raise ValueError("metrics.listen: is the socket of an entry of listen")
         return self
 
     def path(self, name: str) -> Path:
@@ -343,8 +349,11 @@ def _explain(path: Path, text: str, mistake: dict[str, Any]) -> str:
         message = str(mistake["ctx"]["error"])
     else:
         message = message.removeprefix("Input ").removeprefix("Value error, ")
-    name = _name(location)
-    return f"{path}:{_line_of(text, location)}: {name + ': ' if name else ''}{message}"
+    if not location:
+        # Of the whole, and says itself which key it is of.
+        key, _, message = message.partition(": ")
+        location = tuple(key.split("."))
+    return f"{path}:{_line_of(text, location)}: {_name(location)}: {message}"
 
 
 def _name(location: tuple[int | str, ...]) -> str:

@@ -183,6 +183,9 @@ class Gate:
             wait_s = self._limits.user(sender.user or sender.name, ends=ends)
             status, reason = 503, "Service Unavailable"
         if wait_s:
+            name = sender.user or sender.name
+            if self._may_tell(f"limit {name}"):
+                _log.warning("too many requests", sender=name, retry_after_s=wait_s, flow=flow.key)
             raise RefusedError(
                 status,
                 reason,
@@ -228,8 +231,8 @@ class Gate:
             account = self._accounts.by_user(user or "")
             if account is None or not self._is_valid(found, request, account):
                 self._metrics.auth.labels("failed").inc()
-                if account is not None and self._may_tell(account.user):
-                    _log.warning("credentials refused", user=account.user)
+                if self._may_tell(user if account is not None and user else source_of(flow.peer[0])):
+                    _log.warning("credentials refused", user=user, known=account is not None, flow=flow.key)
                 raise self._challenge(account, header, flow)
         if not is_fresh:
             raise self._stale(account, header, flow)

@@ -343,12 +343,13 @@ class Hops:
         hop_nonce(mechanism)
         return values[0]
 
-    async def prove(self, request: "Request", user: str) -> Proof:
+    async def prove(self, request: "Request", user: str, flow: "Flow") -> Proof:
         """Check a step 3 (WIRE section 1.1, step 4).
 
         Args:
             request: the REGISTER, with Authorization.
             user: whose it claims to be.
+            flow: how it came, for the log.
 
         Raises:
             ParseError: malformed.
@@ -365,8 +366,9 @@ class Hops:
             account, secret = self._valid_secret(credentials, request, user)
             if account is None or secret is None:
                 self._metrics.auth.labels("failed").inc()
-                if self._accounts.by_user(user) is not None and self._may_tell(user):
-                    _log.warning("credentials refused", user=user)
+                known = self._accounts.by_user(user) is not None
+                if self._may_tell(user if known else ""):
+                    _log.warning("credentials refused", user=user, known=known, flow=flow.key)
                 raise self.challenge()
         server_value = server_offer(self._nonces.spi(credentials.nonce))
         if request.get_all("security-verify") != [server_value]:

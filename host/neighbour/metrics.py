@@ -81,8 +81,10 @@ class Metrics:
         self.auth = counter("wisp_auth", "Digest authentication", "result")
         self.agreements = counter("wisp_agreements", "Hop agreements asked for", "result")
         self.registrations = counter("wisp_registrations", "REGISTER requests answered", "status")
-        self.requests = counter("wisp_requests", "Requests proxied, by final status", "method", "status")
-        self.refused = counter("wisp_refused", "Requests refused before they were proxied", "reason")
+        self.requests = counter(
+            "wisp_requests", "Requests but REGISTER, by final status, challenges included", "method", "status"
+        )
+        self.refused = counter("wisp_refused", "Requests forbidden, by reason", "reason")
         self.limited = counter("wisp_limited", "Requests, datagrams and answers beyond a limit", "limit")
         self.overloads = counter("wisp_overloads", "Overloads that began or got another cause", "cause")
         self.overload_refused = counter("wisp_overload_refused", "Requests refused because of overload")

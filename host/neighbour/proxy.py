@@ -217,6 +217,8 @@ class Proxy:
             return
         if request.method == "REGISTER":
             self._metrics.registrations.labels(str(status)).inc()
+        else:
+            self._count(request.method, status)
         self._forks.pop(server.key, None)
 
     def _refuse(self, server: "Server", refusal: RefusedError) -> None:
@@ -330,7 +332,6 @@ class Proxy:
             bindings = self._location.of(user)
             moved = self._redirect.answer(request, sender, user, bindings)
             if moved is not None:
-                self._count(request.method, moved.status)
                 raise moved
             return targets.of_bindings(request, bindings)
         peer = peer_named(token, request.uri)

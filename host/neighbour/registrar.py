@@ -142,7 +142,7 @@ class Registrar:
         self._hops.check_offer(request)
         if request.get("authorization") is None:
             raise self._hops.challenge()
-        proof = await self._hops.prove(request, user)
+        proof = await self._hops.prove(request, user, flow)
         self._admit(server, Sender(TERMINAL, user))
         await self._establish(server, flow, proof, None)
 
@@ -160,7 +160,7 @@ class Registrar:
             transport = flow.agreement.transport
             assert transport is not None
             way = UdpFlow(transport, flow.peer)
-            await self._establish(server, way, await self._hops.prove(request, user), flow.agreement)
+            await self._establish(server, way, await self._hops.prove(request, user, flow), flow.agreement)
             return
         spi = flow.agreement.spi
         async with self._location.lock(user):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import functools
 import ipaddress
 import resource
@@ -99,7 +100,8 @@ class Neighbour:
             try:
                 self._closing.callback(self.metrics.serve(config.metrics.listen))
             except OSError as error:
-                raise StartError(f"metrics: {config.metrics.listen}: {error.strerror}") from error
+                place = config.where("metrics", "listen")
+                raise StartError(f"{place}: {config.metrics.listen}: {_told(error)}") from error
         for work, name in (
             (self._hops.keep(), "hops"),
             (self._tidy(), "tidy"),
@@ -198,7 +200,7 @@ class Neighbour:
         self._closing.callback(resolver.close)
 
     async def _listen(self, server_tls: ssl.SSLContext) -> None:
-        for listener in self._listeners:
+        for number, listener in enumerate(self._listeners):
             where = f"{listener.transport} {listener.config.address}:{listener.config.port}"
             try:
                 if listener.transport == "udp":
@@ -212,7 +214,8 @@ class Neighbour:
                     context = server_tls if listener.transport == "tls" else None
                     self._closing.callback(open_stream(listener, self.connections, context).close)
             except OSError as error:
-                raise StartError(f"listen: {where}: {error.strerror or error}") from error
+                place = self._config.where("listen", number)
+                raise StartError(f"{place}: {where}: {_told(error)}") from error
             _log.info("listening", on=where)
 
     def _datagram(self, data: bytes, source: tuple[str, int], transport: UdpTransport) -> None:
@@ -248,6 +251,12 @@ class Neighbour:
 async def _cancel(task: "asyncio.Task[None]") -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _told(error: OSError) -> str:
+    """Why a socket is not to be had."""
+    reason = (error.strerror or str(error)).lower()
+    return f"{reason}: is a neighbour running here already?" if error.errno == errno.EADDRINUSE else reason
 
 
 def _connection_limit() -> int:

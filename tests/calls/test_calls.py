@@ -125,7 +125,10 @@ def test_wrong_commands_are_told(cast: Cast) -> None:
         ("answer", "nobody calls"),
         ("hangup", "no call"),
         ("call <>", "malformed URI"),
-        ("dance", "unknown; try call URI, answer, reject, hangup, hold, resume, message URI TEXT, status, quit"),
+        (
+            "dance",
+            "unknown or incomplete; try call URI, answer, reject, hangup, hold, resume, message URI TEXT, status, quit",
+        ),
     ):
         mark = len(cast.alice.lines)
         cast.alice.send(command)

@@ -83,7 +83,8 @@ def test_both_hold_and_hang_up_at_once(lab: Lab) -> None:
     time.sleep(1)
     for one, mark in zip((alice, bob), marks, strict=True):
         one.read()
-        assert [line["event"] for line in one.lines[mark:]] == ["ended"]
+        # Who is slow to read the command has heard the other's BYE before.
+        assert [line["event"] for line in one.lines[mark:] if line["event"] != "refused"] == ["ended"]
         assert one.status()["phone"] == "idle"
     connect(bob, alice)
     hang_up(bob, alice)

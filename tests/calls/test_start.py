@@ -45,8 +45,10 @@ def start(folder: Path, image: Path, text: str, status: int) -> dict[str, Any]:
         ({"ha1": "secret"}, "ha1: 64 lower-case hex digits wanted", 2),
         ({"board": {"adress": "127.13.7.1"}}, "board.adress: unknown", 2),
         ({"wifi": {"ssid": 7}}, "wifi.ssid: wrong type", 2),
-        ({"board": {"address": "192.0.2.99"}}, "network: ", 1),
-        ({"neighbour": "nosuch.invalid:5060"}, "network: ", 1),
+        ({"board": {"address": "192.0.2.99"}}, "network: 192.0.2.99:5060: ", 1),
+        ({"neighbour": "nosuch.invalid:5060"}, "network: neighbour nosuch.invalid: ", 1),
+        ({"board": {"microphone": "no.wav"}}, "board.microphone: no.wav: can't be read", 2),
+        ({"board": {"microphone": "wisp.json"}}, "board.microphone: wisp.json: a WAV file of 8000 Hz, 16 bits", 2),
     ],
 )
 def test_mistakes(tmp_path: Path, image: Path, changes: dict[str, Any], reason: str, status: int) -> None:

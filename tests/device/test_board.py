@@ -26,6 +26,12 @@ class FakeFile(io.BytesIO):
     def close(self):
         self.is_closed = True
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
 
 class FakeConsole:
     """Standard input, as text or by its buffer. A poll says that something is there until nothing is."""
@@ -182,9 +188,13 @@ class EmulatorTest(unittest.TestCase):
         self.assertEqual(self.files, {})
 
     def test_no_wav(self):
-        self.files["in.wav"] = FakeFile(b"ID3" + bytes(500))
-        audio = self.make(microphone="in.wav").audio
-        self.assertRaises(ValueError, audio.start)
+        """What is no recording of that form would be noise, and shows before anybody calls."""
+        cd = wav(bytes(320))
+        for data in (b"ID3" + bytes(500), b"", cd[:20], cd[:22] + b"\x02" + cd[23:], cd[:24] + b"\x44\xac" + cd[26:]):
+            self.files["in.wav"] = FakeFile(data)
+            words = refusal(self.make, microphone="in.wav")
+            self.assertEqual(words, "board.microphone: in.wav: a WAV file of 8000 Hz, 16 bits, mono is wanted")
+        self.assertEqual(refusal(self.make, microphone="no.wav"), "board.microphone: no.wav: can't be read")
 
 
 # What follows stands in for hardware that the machine of the tests has not. It shows what our code asks of MicroPython's

@@ -239,6 +239,7 @@ class AnswerTest(WorldCase):
         self.phone.answer(world.now)
         self.phone.hang_up(world.now)
         self.assertSent((200, "INVITE"))
+        self.assertEvents(("leaving", {"reason": "hung up"}))
         self.assertEqual(world.media.log, ["start", "stop"])
         world.advance(1000)
         self.assertSent((200, "INVITE"))
@@ -255,7 +256,7 @@ class AnswerTest(WorldCase):
         self.phone.hang_up(world.now)
         world.advance(LIFE_MS)
         self.assertEqual(world.take()[-1].message.method, "BYE")
-        self.assertEvents(("ended", {"reason": "no ACK"}))
+        self.assertEvents(("leaving", {"reason": "hung up"}), ("ended", {"reason": "no ACK"}))
         self.assertIdle()
 
     def test_bye_before_the_ack(self):

@@ -288,7 +288,7 @@ class OfferlessTest(WorldCase):
         self.world.deliver(call.ack(body=body))
         self.assertSent("BYE")
         self.assertEqual(self.world.media.log, [])
-        self.assertEvents(("ended", {"reason": "hung up"}))
+        self.assertEvents(("leaving", {"reason": "hung up"}), ("ended", {"reason": "hung up"}))
 
 
 if __name__ == "__main__":

@@ -72,12 +72,12 @@ def test_mistakes(two: Path, old: str, new: str, told: str) -> None:
             "resolver.transports: whoever is on the way reads and changes calls over udp",
         ),
         (
-            '# [[peer]]\n# domain = "b.example"\n# address = "192.0.2.2:5061"',
+            '# [[peer]]\n# domain = "b.example"\n# address = "127.0.0.2:5061"',
             '[[peer]]\ndomain = "b.example"\ntransport = "udp"\naddress = ["192.0.2.2:5060", "192.0.2.3:5060"]',
             "peer[0].transport: whoever sends from, or forges, 192.0.2.2:5060 or 192.0.2.3:5060 is taken for b.example",
         ),
         (
-            '# [[peer]]\n# domain = "b.example"\n# address = "192.0.2.2:5061"',
+            '# [[peer]]\n# domain = "b.example"\n# address = "127.0.0.2:5061"',
             '[[peer]]\ndomain = "b.example"\ntransport = "tcp"\naddress = "192.0.2.2:5060"',
             "peer[0].transport: whoever sends from 192.0.2.2:5060 is taken for b.example",
         ),

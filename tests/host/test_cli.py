@@ -46,6 +46,39 @@ def test_init(made: Path) -> None:
     chain = x509.load_pem_x509_certificates((made / "a.example.pem").read_bytes())
     assert len(chain) == 2
     assert 'domain = "b.example"' in (made / "wisp.toml").read_text()
+    assert "or tcp or udp, for a carrier" in (made / "wisp.toml").read_text()  # every key stays explained
+
+
+def test_names_that_mean_something_to_a_console(tmp_path: Path) -> None:
+    folder = tmp_path / "[red]:smile:[" / "b"
+    assert str(folder) in wisp("init", str(folder), "--domain", "a.example")
+    assert f"{folder}-: No such file" in wisp("check", f"{folder}-", status=2)
+
+
+def test_where_a_terminal_finds_us(tmp_path: Path) -> None:
+    """All interfaces are no address: our name then, and the port that a terminal wants said."""
+    wisp("init", str(tmp_path), "--domain", "a.example", "--address", "0.0.0.0")
+    for options, told in (([], "a.example:5060"), (["--neighbour", "192.0.2.1:5070"], "192.0.2.1:5070")):
+        path = tmp_path / f"{len(options)}.json"
+        wisp("account", "add", f"u{len(options)}", "-c", str(tmp_path), "--terminal", str(path), *options)
+        assert json.loads(path.read_text())["neighbour"] == told
+
+
+def test_whole_names_in_a_pipe(made: Path) -> None:
+    user = "y" * 64
+    wisp("account", "add", user, "-c", str(made), "--phone")
+    assert f"sip:{user}@a.example" in wisp("account", "list", "-c", str(made))
+    wisp("account", "remove", user, "-c", str(made))
+
+
+def test_without_a_configuration(tmp_path: Path) -> None:
+    assert "make one with `wisp init`" in wisp("account", "list", folder=tmp_path, status=2)
+
+
+def test_a_password_that_is_no_text(made: Path) -> None:
+    command = [WISP, "account", "add", "bad", "-c", str(made), "--phone", "--password-stdin"]
+    done = subprocess.run(command, input=b"p\xff\n", capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (2, b"--password-stdin: is not UTF-8\n")
 
 
 def test_init_twice(made: Path) -> None:
@@ -62,7 +95,9 @@ def test_init_twice(made: Path) -> None:
         (["--domain", "a.example", "--peer", "b.example"], "DOMAIN=ADDRESS:PORT is wanted"),
         (["--domain", "a.example", "--peer", "b.example=x"], "host:port is wanted"),
         (["--domain", "a.example", "--ca", "nowhere"], "make an authority with `wisp ca init`"),
-        (["--domain", "a.example", "--port", "5061"], "two entries want the same socket"),
+        (["--domain", "a.example", "--port", "5061"], "listen: two entries want the same socket"),
+        (["--domain", "a.example", "--peer", "a.example=127.0.0.1:1"], "peer: a.example is this domain itself"),
+        (["--domain", "127.0.0.1"], "a domain name is wanted"),
     ],
 )
 def test_init_mistakes(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -147,6 +182,10 @@ def test_phone_accounts(made: Path, tmp_path: Path) -> None:
         (["x", "--redirect"], 2, "--redirect goes with --phone: a terminal is reached through its neighbour only"),
         (["x", "--terminal", "x.json", "--redirect"], 2, "--redirect goes with --phone"),
         (["x", "--phone", "--password-stdin"], 2, "there is none on standard input"),
+        (["x" * 65], 2, "1 to 64 letters, digits"),
+        (["x", "--password-stdin"], 2, "--password-stdin goes with --phone"),
+        (["x", "--phone", "--neighbour", "h:1"], 2, "--neighbour goes into a terminal's configuration"),
+        (["x", "--neighbour", "h"], 2, "--neighbour h: host:port is wanted"),
     ],
 )
 def test_account_mistakes(made: Path, arguments: list[str], status: int, message: str) -> None:
@@ -262,7 +301,7 @@ def test_serve_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
     old = Authority(folder / "ca").issue_domain("g.example", now - timedelta(days=2), now - timedelta(days=1))
     old.write(folder / "g.example.pem", folder / "g.example.key")
     assert "g.example.pem expired on " in wisp("check", str(folder), status=2)
-    assert "listen: udp 192.0.2.77:5060: " in wisp("serve", str(folder), status=1)
+    assert "listen[0]: udp 192.0.2.77:5060: " in wisp("serve", str(folder), status=1)
 
 
 def test_help() -> None:

@@ -87,7 +87,7 @@ def test_comments_show_the_defaults() -> None:
             "listen[1].transport: should be 'udp', 'tcp'",
         ),
         ('address = "127.0.0.2:5061"', 'address = "b"', 'address = "b"', "peer[0].address: host:port is wanted"),
-        ('domain = "b.example"', 'domain = "a.example"', "# Configuration", "peer: a.example is this domain itself"),
+        ('domain = "b.example"', 'domain = "a.example"', "[[peer]]", "peer: a.example is this domain itself"),
         ("# md5 = false", 'md5 = "no"', "md5 =", "auth.md5: should be a valid boolean"),
         ("# timer_c_s = 200", "timer_d_s = 180", "timer_d_s", "proxy.timer_d_s: is not known"),
         (
@@ -197,7 +197,11 @@ def test_same_socket_twice(tmp_path: Path) -> None:
     text = changed(
         'transport = "tcp"\naddress = "127.0.0.1"\nport = 5060', 'transport = "tcp"\naddress = "127.0.0.1"\nport = 5061'
     )
-    assert "two entries want the same socket" in mistakes(tmp_path, text)[0]
+    assert "12: listen: two entries want the same socket" in mistakes(tmp_path, text)[0]
+    text = changed('# listen = "127.0.0.1:9464"', 'listen = "127.0.0.1:5060"')
+    number, _, told = mistakes(tmp_path, text)[0].partition(": ")
+    assert told == "metrics.listen: is the socket of an entry of listen"
+    assert text.splitlines()[int(number) - 1].startswith("listen = ")
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:

@@ -467,7 +467,7 @@ def test_a_listener_that_can_not_be(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     async def work() -> None:
         forget_ipv6(monkeypatch)
-        with pytest.raises(StartError, match=r"listen: udp ::1:5999: Address family not supported by protocol"):
+        with pytest.raises(StartError, match=r"listen\[3\]: udp ::1:5999: address family not supported by protocol"):
             async with six(tmp_path):
                 pass
 

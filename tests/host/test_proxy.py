@@ -198,6 +198,8 @@ def test_who_is_not_there(tmp_path: Path) -> None:
             ):
                 await call(carol, "carol", uri)
                 assert (await carol.response()).status == status, uri
+            for status, count in ((404, 2), (480, 1)):
+                assert at.value("wisp_requests_total", method="INVITE", status=str(status)) == count
             # Nobody is asked who they are for what leads nowhere (section 16.3 comes before a challenge).
             for uri in ("tel:+123", "nobodyKnowsThisScheme:totallyopaquecontent"):
                 assert (await carol.ask(request("OPTIONS", uri, "stranger"))).status == 416

@@ -118,5 +118,5 @@ def test_a_second_one_is_refused(tmp_path: Path) -> None:
         command = [WISP, "serve", str(lab.configuration("a.example"))]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
         assert done.returncode == 1
-        assert "Address already in use" in done.stdout + done.stderr
+        assert "address already in use: is a neighbour running here already?" in done.stdout + done.stderr
         assert "Traceback" not in done.stderr

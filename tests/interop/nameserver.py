@@ -30,6 +30,24 @@ REFUSED = "refused"
 _RCODES = {SERVFAIL: dns.rcode.SERVFAIL, REFUSED: dns.rcode.REFUSED}
 
 
+def _open(address: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """A socket for UDP and one for TCP, of one port."""
+    while True:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            udp.bind((address, port))
+            tcp.bind(udp.getsockname())
+        except OSError:
+            udp.close()
+            tcp.close()
+            if port:
+                raise
+        else:
+            return udp, tcp
+
+
 class NameServer:
     """Answers on a thread of its own, over UDP and TCP; names that it was not given do not exist here.
 
@@ -56,12 +74,8 @@ class NameServer:
             self.add(domain, "A", where)
             for service, number in _SERVICES.items():
                 self.add(f"{service}.{domain}", "SRV", f"0 0 {number} {domain}.")
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._udp.bind((address, port))
+        self._udp, self._tcp = _open(address, port)
         self.port: int = self._udp.getsockname()[1]
-        self._tcp.bind((address, self.port))
         self._tcp.listen()
         self.address = f"{address}:{self.port}"
         self._thread = threading.Thread(target=self._serve, name="nameserver")

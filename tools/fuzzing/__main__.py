@@ -127,6 +127,8 @@ def main() -> int:
     if options.runs < 1 or options.jobs < 1:
         parser.error("runs and jobs begin at 1")
     names = list(HARNESSES) if _ALL in options.what else options.what
+    if options.input is not None and not options.input.is_file():
+        parser.error(f"--input {options.input}: no such file")
     if options.input is not None:
         return max(not _judge_file(name, options.input) for name in names)
     if importlib.util.find_spec("atheris") is None:

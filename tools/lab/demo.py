@@ -202,7 +202,8 @@ def _keep(console: Console, lab: Lab, alice: Terminal, bob: Terminal) -> None:
     for text in commands:
         console.print(f"  {text}", markup=False)
     console.print(
-        "\nOther commands: reject, status, quit. What they hear is in these files; each call overwrites them:"
+        "\nOther commands: reject, hold, resume, message, status, quit."
+        " What they hear is in these files; each call overwrites them:"
     )
     for one in (alice, bob):
         console.print(f"{one.speaker}", markup=False)

@@ -7,7 +7,7 @@ import select
 import sys
 
 from ..events import text
-from ..settings import check
+from ..settings import ConfigError, check
 
 __all__ = ["Board"]
 
@@ -29,8 +29,7 @@ class _WavAudio:
     def start(self):
         if self._microphone:
             self._in = open(self._microphone, "rb")
-            if self._in.read(_WAV_HEADER_BYTES)[:4] != b"RIFF":
-                raise ValueError("microphone: no WAV file")
+            self._in.seek(_WAV_HEADER_BYTES)
         if self._speaker:
             self._out = open(self._speaker, "wb")
             self._out.write(_wav_header(0))
@@ -57,6 +56,21 @@ class _WavAudio:
             self._out = None
 
 
+def _check_wav(path):
+    """Check a recording.
+
+    Raises:
+        ConfigError: it can't be read, or is of another form.
+    """
+    try:
+        with open(path, "rb") as file:
+            header = file.read(_WAV_HEADER_BYTES)
+    except OSError:
+        raise ConfigError("board.microphone: %s: can't be read" % path)
+    if header[:4] != b"RIFF" or header[8:36] != _wav_header(0)[8:36]:
+        raise ConfigError("board.microphone: %s: a WAV file of 8000 Hz, 16 bits, mono is wanted" % path)
+
+
 def _wav_header(size):
     """The header of a WAV file: 16 bits, mono, 8000 Hz."""
     fields = (b"RIFF", size + 36, b"WAVEfmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", size)
@@ -69,6 +83,8 @@ class Board:
 
     def __init__(self, settings):
         settings = check(settings, _SETTINGS, "board.")
+        if settings["microphone"]:
+            _check_wav(settings["microphone"])
         self._address = settings["address"]
         self.audio = _WavAudio(settings["microphone"], settings["speaker"])
         self._poll = select.poll()

@@ -133,6 +133,7 @@ class Store:
         self._queue: asyncio.Queue[tuple[list[Statement], asyncio.Future[None] | None]] = asyncio.Queue(max_queued)
         self._is_dropping = False
         self._writer: asyncio.Task[None] | None = None
+        self._reads: set[asyncio.Task[list[Row[Any]]]] = set()
         #: How many commits were made and how many statements they held, for the metrics.
         self.commits = 0
         self.statements = 0
@@ -151,7 +152,7 @@ class Store:
         self._writer = asyncio.create_task(self._write_forever(), name="store writer")
 
     async def close(self) -> None:
-        """Write what is queued, then close."""
+        """Write what is queued, let reads end, then close."""
         if self._writer is not None:
             try:
                 await asyncio.wait_for(self._queue.join(), _CLOSE_S)
@@ -159,6 +160,8 @@ class Store:
                 _log.error("writes lost", reason="the database did not take them in time")
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
+        if self._reads:
+            await asyncio.wait(self._reads, timeout=_CLOSE_S)
         await self._engine.dispose()
 
     async def read(self, statement: Executable) -> list[Row[Any]]:
@@ -167,11 +170,23 @@ class Store:
         Raises:
             StoreError: the database failed.
         """
+        # Shielded: who is cancelled while a connection is opened would leave it behind, open and in no pool.
+        task = asyncio.create_task(self._read(statement), name="store read")
+        self._reads.add(task)
+        task.add_done_callback(self._was_read)
+        return await asyncio.shield(task)
+
+    async def _read(self, statement: Executable) -> list[Row[Any]]:
         try:
             async with self._engine.connect() as connection:
                 return list((await connection.execute(statement)).fetchall())
         except _FAILURES as error:
             raise StoreError(_first_line(error)) from error
+
+    def _was_read(self, task: "asyncio.Task[list[Row[Any]]]") -> None:
+        self._reads.discard(task)
+        if not task.cancelled():
+            task.exception()  # where nobody waits for it any more nobody has to hear of it
 
     @property
     def queued(self) -> int:

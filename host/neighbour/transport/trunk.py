@@ -9,6 +9,7 @@ opened is reused only over TLS, and only where they said so: with ``alias`` in a
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -188,7 +189,8 @@ class Trunks:
         except UnicodeError:
             raise TrunkError(f"{target.domain[:80]!r} is no name") from None
         except OSError as error:
-            raise TrunkError(f"{where}: {(error.strerror or str(error)).lower()}") from None
+            # asyncio says the address once more in place of the cause.
+            raise TrunkError(f"{where}: {(os.strerror(error.errno) if error.errno else str(error)).lower()}") from None
         if target.transport == TLS and target.domain not in connection.identities:
             shown = ", ".join(sorted(connection.identities)) or "no domain"
             connection.close("certificate of another domain")
