@@ -251,7 +251,7 @@ class LimitsConfig(_Table):
     peer_rate: int = Field(default=1000, ge=1, le=_MAX_RATE)
     peer_burst: int = Field(default=5000, ge=1, le=_MAX_RATE)
     delay_ms: int = Field(default=300, ge=10, le=10_000)
-    max_transactions: int = Field(default=50_000, ge=100, le=1_000_000)
+    max_transactions: int = Field(default=150_000, ge=100, le=1_000_000)
     max_requests: int = Field(default=5000, ge=50, le=100_000)
     max_writes: int = Field(default=5000, ge=50, le=100_000)
 

@@ -293,7 +293,7 @@ def test_no_room_for_another_transaction(tmp_path: Path) -> None:
     """The table has an end, and a BYE comes in all the same."""
 
     async def work() -> None:
-        async with domain(tmp_path, limits="# max_transactions = 50000|max_transactions = 100") as at:
+        async with domain(tmp_path, limits="# max_transactions = 150000|max_transactions = 100") as at:
             carol, dave = await phones(at, "carol", "dave")
             stands = await call(carol, "carol", "sip:dave@a.example")
             dave.send(answer(await dave.request("INVITE"), 200, dave.contact))

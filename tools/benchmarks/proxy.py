@@ -25,6 +25,7 @@ __all__ = ["highest_rate", "run"]
 _XML = Path(__file__).parent / "sipp"
 _USERS = 500
 _RATES = (100, 500)
+_OURS = "Wisp"
 _PLAIN, _DIGEST = "trusted", "caller"
 _NAMES = {_PLAIN: "plain", _DIGEST: "with digest"}
 _GOALS = {("Kamailio", _PLAIN, 500): 4.0, ("sippy", _PLAIN, 100): 1 / 8}  # of what those use, at most
@@ -202,17 +203,17 @@ def _of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _medians(values: list[tuple[float, float] | None]) -> tuple[float, float] | None:
-    """The median of each of the two; None where a run was lost."""
+def _medians(name: str, values: list[tuple[float, float] | None]) -> tuple[float, float] | None:
+    """The median of each of the two; None where a run of ours was lost, or all of somebody else's."""
     good = [value for value in values if value is not None]
-    if len(good) < len(values):
+    if not good or (name == _OURS and len(good) < len(values)):
         return None
     return median([value[0] for value in good]), median([value[1] for value in good])
 
 
 def _cells(measured: dict[str, tuple[float, float] | None], goals: dict[str, float]) -> list[Cell | str]:
     """Wisp's figure, and each other's with how many times that Wisp needs."""
-    mine = measured["Wisp"]
+    mine = measured[_OURS]
     cells: list[Cell | str] = [f"{mine[0]:.3g}" if mine else Cell("calls lost", is_over=True)]
     for name in ("Kamailio", "sippy"):
         other = measured.get(name)
@@ -239,9 +240,9 @@ def _show_costs(console: Console, bench: _Bench, repeats: int) -> None:
             for _ in range(repeats):
                 for one in some:
                     values[one.name].append(bench.per_call(one, scenario, rate))
-            found = {name: _medians(value) for name, value in values.items()}
+            found = {name: _medians(name, value) for name, value in values.items()}
             goals = {name: goal for (name, *what), goal in _GOALS.items() if what == [scenario, rate]}
-            mine = found["Wisp"]
+            mine = found[_OURS]
             cells = [*_cells(found, goals), f"{mine[1]:.2g}" if mine else ""]
             rows.append([f"1,000 calls {_NAMES[scenario]}, {rate} a second", *cells])
     registrars = [one for one in bench.proxies if one.has_registrar]
@@ -249,7 +250,7 @@ def _show_costs(console: Console, bench: _Bench, repeats: int) -> None:
     for _ in range(repeats):
         for one in registrars:
             registered[one.name].append(bench.per_registration(one))
-    medians = {name: _medians(value) for name, value in registered.items()}
+    medians = {name: _medians(name, value) for name, value in registered.items()}
     rows.append(["1,000 registrations with digest", *_cells(medians, {}), ""])
     per_second = {name: (value[1], 0.0) if value else None for name, value in medians.items()}
     rows.append(["registrations a second", *_cells(per_second, {}), ""])
