@@ -34,7 +34,7 @@ __all__ = ["run"]
 
 _DOMAIN, _USER, _PASSWORD = "a.example", "phone", "secret"
 _TLS_PORT = 5061
-_WARM_UP = 200  # connections that come and go before: memory that is used again
+_BEFORE = 300  # connections that are there already: memory that was free is theirs
 _OF_ADDRESS = 1000  # connections from one; the neighbour lets it have twice as many
 _AT_ONCE = 20  # that are being opened
 _OTHER_FILES = 100
@@ -175,13 +175,12 @@ def _measure(count: int) -> float:
         lift_limits(lab, _DOMAIN)
         asyncio.run(_add_account(lab))
         neighbour = lab.start_neighbour(_DOMAIN)
-        with _held(lab, address, _WARM_UP):
-            pass
-        time.sleep(_SETTLE_S)
-        before = _resident(neighbour.pid)
-        with _held(lab, address, count):
+        with _held(lab, address, _BEFORE):
             time.sleep(_SETTLE_S)
-            return (_resident(neighbour.pid) - before) / count
+            before = _resident(neighbour.pid)
+            with _held(lab, address, count):
+                time.sleep(_SETTLE_S)
+                return (_resident(neighbour.pid) - before) / count
 
 
 def run(console: Console, counts: list[int]) -> None:
