@@ -477,7 +477,8 @@ async def _serve(config: Config) -> bool:
     neighbour = Neighbour(config)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        number = getattr(signal, name, signal.SIGTERM)  # Windows has no SIGHUP
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stopping.set)
     try:

@@ -51,7 +51,7 @@ def test_counters_by_http(tmp_path: Path) -> None:
 def test_end_by_signal(tmp_path: Path) -> None:
     with Lab(tmp_path) as lab:
         neighbour, address = start(lab)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             # An open connection and a half request keep nothing from ending.
             with socket.create_connection((address, 5060)) as held:
                 held.sendall(b"OPTIONS sip:a.example SIP/2.0\r\nVia: ")
