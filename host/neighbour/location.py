@@ -61,6 +61,9 @@ _UPDATED = (
 )
 
 
+_endpoint = functools.lru_cache(4096)(parse_address)
+
+
 def wall_ms() -> int:
     """The time as the store keeps it: milliseconds since 1970."""
     return int(time.time() * 1000)
@@ -141,7 +144,7 @@ class Binding:
         """
         if isinstance(self.way, Flow):
             return self.way
-        return None if self.way is None else UdpFlow(self.way, parse_address(self.source))
+        return None if self.way is None else UdpFlow(self.way, _endpoint(self.source))
 
     @flow.setter
     def flow(self, flow: Flow | None) -> None:

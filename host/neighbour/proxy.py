@@ -442,4 +442,4 @@ def _loop_hash(request: Request) -> bytes:
     """What decides where a request goes (section 16.6 step 8): the same again means that it runs in a circle."""
     parts = [request.uri, request.from_.tag, request.to.tag, request.call_id, b"%d" % request.cseq.number]
     parts += [line for key, line in request.fields if key in ("route", "proxy-require")]
-    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12].encode()
+    return hashlib.blake2s(b"\n".join(parts), digest_size=6).hexdigest().encode()

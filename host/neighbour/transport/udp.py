@@ -1,6 +1,7 @@
 """UDP: one socket per listener, a flow per source address."""
 
 import asyncio
+import functools
 import ipaddress
 import socket
 from typing import TYPE_CHECKING, Any, cast
@@ -122,15 +123,21 @@ def socket_to(host: str, sockets: "Iterable[UdpTransport]") -> UdpTransport | No
 
 def flow_named(token: bytes, sockets: "Iterable[UdpTransport]") -> UdpFlow | None:
     """The flow with a token that we have written; None where it is of another kind, or its socket is not there."""
+    name, peer = _read_token(token)
+    return next((UdpFlow(one, peer) for one in sockets if one.name == name), None)
+
+
+@functools.lru_cache(4096)
+def _read_token(token: bytes) -> tuple[str, tuple[str, int]]:
+    """The name of a socket and an address; of no socket where the token is of another kind."""
     parts = token.decode("latin-1").replace("_", ":").replace("~", "%").split("-")
     if len(parts) != 5 or parts[0] != _UDP_KIND or not parts[4].isdecimal():
-        return None
+        return "", ("", 0)
     try:
         ipaddress.ip_address(parts[3])
     except ValueError:
-        return None
-    name = "-".join(parts[1:3])
-    return next((UdpFlow(one, (parts[3], int(parts[4]))) for one in sockets if one.name == name), None)
+        return "", ("", 0)
+    return "-".join(parts[1:3]), (parts[3], int(parts[4]))
 
 
 async def open_udp(
