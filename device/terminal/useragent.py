@@ -44,6 +44,7 @@ _MAX_BODY_BYTES = const(2048)  # 413
 _MAX_LINE_BYTES = const(1024)  # of a header: 400
 _MAX_LINES = const(64)  # start line and headers: 400
 _TOO_LARGE = "too large"
+_MAX_DONE = const(4)  # requests of ours that are remembered when they have been answered, for answers that come twice
 _MAX_CLIENTS = const(16)  # requests of ours; a peer that answers for ever new phones gets neither ACK nor BYE then
 _MAX_SERVERS = const(8)  # requests from others that are remembered at once; where none is done, a further one gets 503
 
@@ -119,6 +120,7 @@ class UserAgent:
         """
         if request.get("via") is None:  # a CANCEL has that of its INVITE
             request.insert("Via", b"SIP/2.0/UDP %s;branch=%s;rport" % (self.address, MAGIC_COOKIE + token()))
+        self._forget_done()
         kind = InviteClient if request.method == "INVITE" else NonInviteClient
         transaction = kind(request, False, now)
         # The transaction has what it sends; of the request only the headers are needed from here on.
@@ -328,6 +330,15 @@ class UserAgent:
             self.reject(transaction, 200, "OK", now, tag=self.phone.tag_of(invite))  # that of the INVITE: section 9.2
             self.phone.handle_cancel(invite, now)
 
+    def _forget_done(self):
+        """Forget the request of ours that was answered longest ago, where there are many of them.
+
+        A call leaves its INVITE for 32 s; who calls again and again would have no memory left for the next.
+        """
+        done = [entry[0] for entry in self._clients.values() if not entry[0].request]
+        if len(done) > _MAX_DONE:
+            self.abandon(min(done, key=_end_of))
+
     def _make_room(self):
         """Forget what was answered longest ago; returns whether there was any.
 
@@ -342,6 +353,10 @@ class UserAgent:
         if oldest is not None:
             self._servers.pop(oldest.key)
         return oldest is not None
+
+
+def _end_of(transaction):
+    return transaction.end_at
 
 
 def _read(data, is_large):

@@ -559,8 +559,8 @@ class WifiTest(Case):
                 told = [event for event in events if event["event"] in ("error", "starved")]
                 self.assertEqual(len(told), 3)
                 if isinstance(error, OSError):
-                    self.assertTrue(told[0]["reason"].startswith("network: "))
-                    self.assertTrue(told[0]["reason"].endswith(str(error)))
+                    what = {"bind": "192.0.2.46:5060: ", "connect": "neighbour 192.0.2.1: "}.get(name, "")
+                    self.assertEqual(told[0], {"event": "error", "reason": "network: %s%s" % (what, error)})
                 self.assertEqual(self.names(events)[-2:], ["registered", "status"])
                 self.assertEqual([one for one in world.sockets if one.is_open], [world.sip, world.rtp])
                 self.assertEqual(len(world.polled), 3)

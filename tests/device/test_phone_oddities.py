@@ -181,6 +181,36 @@ class FloodTest(WorldCase):
         self.assertTrue(len(world.agent._clients) < 20)
         self.assertEqual(self.phone.state, "talking")
 
+    def test_call_after_call(self):
+        """What is remembered of calls that are over is bounded; a 2xx that comes again finds the last of them all the same."""
+        world = self.world
+        for _ in range(60):
+            sent = world.dial()
+            ok = accept(sent)
+            world.deliver(ok)
+            world.take_one("ACK")
+            self.phone.hang_up(world.now)
+            bye = world.take_one("BYE")
+            world.deliver(ok)
+            again = {one.message.method: one.message for one in world.take()}
+            self.assertEqual(sorted(again), ["ACK", "BYE"])
+            for one in (bye, again["BYE"]):
+                world.deliver(answer(one, 200, b"t1"))
+            world.advance(300)
+            world.take()
+            world.printed.take()
+        self.assertTrue(len(world.agent._clients) <= 6)
+
+    def test_what_waits_for_its_answer_is_not_forgotten(self):
+        world = self.world
+        for _ in range(8):
+            world.talk()
+            self.phone.hang_up(world.now)
+            world.take()
+            world.printed.take()
+        byes = [key for key in world.agent._clients if key.endswith(b" BYE")]
+        self.assertEqual(len(byes), 8)
+
     def test_intervals_that_are_always_too_short(self):
         world = self.world
         sent = world.dial()
