@@ -119,7 +119,8 @@ def test_demo_keep(tmp_path: Path) -> None:
     try:
         assert len(pids) == 4
         assert all(lives(pid) for pid in pids)
-        assert any("tail -f" in one for one in users_of(tmp_path))
+        # The shell that was told of it with `&` has it begin when it can.
+        wait_until(lambda: any("tail -f" in one for one in users_of(tmp_path)), "tail")
         before = [path.stat().st_size for path in heard]
         for command, event in zip(calls, ("incoming", "connected", "ended"), strict=True):
             counts = [path.read_text().count(f'"{event}"') for path in outputs]
