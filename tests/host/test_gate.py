@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from sip import Domain, UdpClient, answer, call, domain, phones, request, run
+from structlog.testing import capture_logs
 
 from neighbour.refusal import warning
 from sipwire.digest import MD5, SHA256, Challenge, Credentials, authenticate, ha1
@@ -170,6 +171,25 @@ def test_credentials_that_do_not_do(tmp_path: Path) -> None:
             assert found == [(what, status) for what, _, status in cases]
             # None of them has used up the nonce, or done anything else.
             assert await status_of(carol, made, right()) == 404
+
+    run(work)
+
+
+def test_who_guesses_names_is_told_of_once(tmp_path: Path) -> None:
+    """By where it is: each guess has another name."""
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            client = await UdpClient.open(at)
+            with capture_logs() as logs:
+                for user in ("adam", "berta", "caesar", "dora"):
+                    made = message(user=user)
+                    challenge = challenge_of(await client.ask(made))
+                    guess = authenticate(challenge, user.encode(), b"x" * 64, made.method, made.uri, b"cn", 1, b"")
+                    assert await status_of(client, made, guess.serialize()) == 407
+            said = [line for line in logs if line["event"] == "credentials refused"]
+            assert [(line["log_level"], line["user"], line["known"]) for line in said] == [("warning", "adam", False)]
+            assert at.value("wisp_auth_total", result="failed") == 4
 
     run(work)
 

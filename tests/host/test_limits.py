@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sip import Domain, UdpClient, answer, call, domain, in_dialog, phones, request, run, signed
+from structlog.testing import capture_logs
 from test_trunk import pair, users
 
 from lab.lab import Lab
@@ -431,10 +432,14 @@ def test_a_user_beyond_the_limit_is_told_when_to_come_back(tmp_path: Path) -> No
             made = request("MESSAGE", "sip:nobody@a.example", "u0")
             challenge = await u0.ask(made)
             statuses = []
-            for count in range(1, 9):
-                refused = await u0.ask(signed(made, challenge, "u0", "secret", count=count))
-                statuses.append(refused.status)
+            with capture_logs() as logs:
+                for count in range(1, 9):
+                    refused = await u0.ask(signed(made, challenge, "u0", "secret", count=count))
+                    statuses.append(refused.status)
             assert statuses[0] == 404
+            said = [(line["log_level"], line["sender"]) for line in logs if line["event"] == "too many requests"]
+            assert said == [("warning", "u0")]  # once, however often it was refused
+            assert statuses.count(503) > 1
             assert statuses[-1] == 503
             assert 1 <= int(refused.get("retry-after") or b"") <= 2
             assert limited(one.at)["user"] >= 1

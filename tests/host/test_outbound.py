@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from edge import Edge, edged, roots
-from sip import Domain, StreamClient, UdpClient, domain, phones, request, run, signed
+from sip import Domain, StreamClient, UdpClient, answer, call, domain, in_dialog, phones, request, run, signed
 
 from sipwire.message import Request, Response
 
@@ -358,6 +358,31 @@ def test_no_connection_where_the_phone_has_not_shown_to_be(
                 phone.send((await phone.request("MESSAGE")).response(200, "OK", b"t"))
             assert (await answered).status == (480 if closes else 200)
             assert taken.empty()
+
+    run(work)
+
+
+@pytest.mark.parametrize("transport", ["", ";transport=tcp"])
+def test_within_a_dialog_the_contact_says_by_what(tmp_path: Path, transport: str) -> None:
+    """Whatever the phone has registered by: the Contact of a dialog is where its requests go (RFC 3261 12.2.1.1)."""
+
+    async def work() -> None:
+        async with domain(tmp_path) as at:
+            carol, dave = await phones(at, "carol", "dave")
+            async with listening(dave.address[0]) as (port, taken):
+                made = await call(carol, "carol", "sip:dave@a.example")
+                where = f"sip:dave@{dave.address[0]}:{port if transport else dave.address[1]}{transport}"
+                dave.send(answer(await dave.request("INVITE"), 200, where))
+                carol.send(in_dialog("BYE", await carol.response(), carol.contact, 3, made))
+                if transport:
+                    async with asyncio.timeout(5):
+                        connection = await taken.get()
+                    bye = await connection.request("BYE")
+                    connection.close()
+                else:
+                    bye = await dave.request("BYE")
+                    assert taken.empty()
+                assert bye.uri == where.encode()
 
     run(work)
 

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -495,3 +496,23 @@ def test_a_change_is_read_alone(tmp_path: Path) -> None:
         await store.close()
 
     run(work)
+
+
+def test_who_stops_waiting_leaves_nothing_open(tmp_path: Path) -> None:
+    """Cancelled at whatever step, even while a connection is made: it goes back to the pool, or ends."""
+
+    async def work() -> None:
+        store = await opened(tmp_path)
+        for turns in range(12):
+            reads = [asyncio.ensure_future(store.read(select(secrets))) for _ in range(8)]
+            for _ in range(turns):
+                await asyncio.sleep(0.0005)
+            for one in reads:
+                one.cancel()
+            await asyncio.gather(*reads, return_exceptions=True)
+        assert await store.read(select(secrets)) == []
+        await store.close()
+
+    before = threading.active_count()
+    run(work)
+    assert threading.active_count() == before  # each connection has one

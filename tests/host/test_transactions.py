@@ -1,5 +1,6 @@
 """Transactions on an event loop, without a neighbour."""
 
+import asyncio
 import gc
 import weakref
 
@@ -10,8 +11,8 @@ from neighbour.limits import Limits
 from neighbour.metrics import Metrics
 from neighbour.overload import Overload
 from neighbour.screen import Screen
-from neighbour.transactions import Client, Transactions
-from neighbour.transport.flow import Flow, Listener
+from neighbour.transactions import Client, Server, Transactions
+from neighbour.transport.flow import Flow, FlowClosedError, Listener
 from sipwire.message import Request, Response, parse
 
 
@@ -43,13 +44,44 @@ class Waiting:
         self.events.append(event)
 
 
+class Closed(Wire):
+    """A connection that has ended."""
+
+    tried = 0
+
+    def send(self, data: bytes) -> None:
+        del data
+        self.tried += 1
+        raise FlowClosedError("closed")
+
+
+class Asked:
+    """Who answers requests, later."""
+
+    def __init__(self) -> None:
+        self.servers: list[Server] = []
+
+    def handle_request(self, server: Server) -> None:
+        self.servers.append(server)
+
+    def handle_ack(self, request: Request, flow: Flow) -> None:
+        raise AssertionError
+
+    def handle_cancel(self, invite: Server, cancel: Request) -> None:
+        raise AssertionError
+
+
+def transactions() -> Transactions:
+    metrics, config = Metrics(), LimitsConfig()
+    screen = Screen(Limits(config, metrics), Overload(config, metrics, {}), metrics)
+    return Transactions(metrics, screen, config.max_transactions, trace=False)
+
+
 def test_nothing_of_a_transaction_waits_for_the_collector() -> None:
     """At many calls a second a full collection takes as long as a retransmission waits."""
 
     async def work() -> None:
-        metrics, config = Metrics(), LimitsConfig()
-        screen = Screen(Limits(config, metrics), Overload(config, metrics, {}), metrics)
-        layer = Transactions(metrics, screen, config.max_transactions, trace=False)
+        layer = transactions()
         flow, waiting = Wire(), Waiting()
         waiting.client = layer.request(request("BYE", "sip:bob@a.example", to_tag="t"), flow, waiting.take)
         sent = parse(flow.sent[0])
@@ -63,5 +95,27 @@ def test_nothing_of_a_transaction_waits_for_the_collector() -> None:
             assert left() is None
         finally:
             gc.enable()
+
+    run(work)
+
+
+def test_whose_connection_has_ended_is_answered_no_more() -> None:
+    """What its first answer could not be sent to waits for no other, however its request ends."""
+
+    async def work() -> None:
+        layer = transactions()
+        flow, asked = Closed(), Asked()
+        layer.user = asked
+        made = request("INVITE", "sip:bob@a.example")
+        made.insert("Via", b"SIP/2.0/TCP 192.0.2.7;branch=z9hG4bKcarol")
+        layer.receive(made.serialize(), flow)
+        (server,) = asked.servers
+        server.admitted = True
+        server.respond(server.request.response(180, "Ringing", b"t"))
+        await asyncio.sleep(0)
+        assert not layer._servers
+        server.reject(404, "Not Found")
+        server.answer_once(407, "Proxy Authentication Required")
+        assert flow.tried == 1
 
     run(work)

@@ -12,6 +12,8 @@ from structlog.testing import capture_logs
 
 from lab.lab import Lab
 from neighbour.agent.authority import Authority
+from neighbour.resolver import TLS, Target
+from neighbour.transport.trunk import TrunkError
 from sipwire.message import Response
 
 
@@ -319,5 +321,17 @@ def test_a_peer_that_says_why_it_refuses_us(tmp_path: Path) -> None:
                 server.kill()
                 await server.wait()
             await right.start()
+
+    run(work)
+
+
+def test_a_domain_that_can_be_no_name(tmp_path: Path) -> None:
+    """TLS is told whom to expect, and takes no label beyond 63 characters."""
+
+    async def work() -> None:
+        async with pair(tmp_path) as (left, right):
+            target = Target(TLS, right.address, 5061, "b" * 64 + ".example")
+            with pytest.raises(TrunkError, match="is no name"):
+                await left.neighbour._trunks.flow(target)
 
     run(work)

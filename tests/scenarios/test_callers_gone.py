@@ -58,8 +58,14 @@ async def test_others_are_to_ring_later(here: World) -> None:
 @pytest.mark.parametrize("groups", [1, 2])
 @scenario(proxy={"ring_s": 5.0})
 async def test_a_callee_without_a_name(here: World, groups: int) -> None:
-    """400, whoever else could have been asked."""
+    """400, whoever else could have been asked; here before anybody is asked who they are, and in any domain."""
     (carol,) = await here.phones("carol")
+    here.zone.serve("b.example", ("127.0.2.1", 5061))
+    here.server("b.example").gets("")
+    foreign = carol.new("INVITE", "sip:bob@b.example")
+    foreign.set("To", b"<sip:bob@>")
+    assert (await carol.ask(foreign).final()).status == 400
+    assert here.count("neighbour", "carol", "407 INVITE") == 0
     phones = await here.ring_group("dave", *("1", "0.5")[:groups])
     for one in phones:
         one.gets(None)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from neighbour.transactions import GONE
 from scenarios.world import World, scenario
 from sipwire.message import Request, Response
 
@@ -286,3 +287,17 @@ async def test_a_phone_without_its_connection(here: World) -> None:
     here.loop.call_later(1.0, flow.pipe.other.close)
     assert (await call.final()).status == 480
     assert b"closed" in (call.responses[-1].get("warning") or b"")
+
+
+@scenario()
+async def test_an_answered_call_keeps_no_message(here: World) -> None:
+    """For 32 s a CANCEL may still come for it: thousands of calls are remembered so long."""
+    carol, dave = await here.phones("carol", "dave")
+    dave.gets("INVITE ACK").answers(180, (1.0, 200))
+    call = carol.call("dave")
+    await call.until(180)
+    (fork,) = here.proxy._forks.values()
+    assert fork.request.method == "INVITE"
+    await call.final()
+    assert list(here.proxy._forks.values()) == [fork]
+    assert fork.request is GONE

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from neighbour.location import PATH, Binding, wall_ms
-from scenarios.world import Call, Phone, Server, World, scenario
+from scenarios.world import HOST, PORT, Call, Phone, Server, World, scenario
 from sipwire.headers import Address
 from sipwire.message import Request
 
@@ -384,3 +384,16 @@ async def test_nothing_else_is_changed(here: World) -> None:
         made.fields.append((key, line))
     assert (await carol.ask(made).final()).status == 486
     assert _same(made, dave.requests[0])
+
+
+@scenario()
+async def test_a_strict_router_needs_the_cookie(here: World) -> None:
+    """Only what we have put there ourselves is taken for the last Route (RFC 3261 section 16.4)."""
+    (carol,) = await here.phones("carol")
+    uri = f"sip:000000000000@{HOST}:{PORT};lr;wisp=0000000000000000"
+    made = carol.new("INFO", "sip:dave@a.example", uri=uri)
+    made.set("To", b"<sip:dave@a.example>;tag=t")
+    made.add("Route", b"<sip:bob@b.example>")
+    made.add("Route", b"<sip:zoe@c.example>")
+    assert here.routes.take(made) == (False, b"")
+    assert (made.uri, made.values("route")) == (uri.encode(), [b"<sip:bob@b.example>", b"<sip:zoe@c.example>"])

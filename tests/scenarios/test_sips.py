@@ -163,3 +163,24 @@ async def test_a_sips_route(here: World) -> None:
     made.add("Route", b"<sips:b.example;lr>")
     assert (await carol.ask(made).final()).status == 486
     assert all(value.startswith(b"<sips:") for value in bob.requests[0].values("record-route"))
+
+
+@scenario()
+async def test_an_ack_by_an_unprotected_hop(here: World) -> None:
+    """It is no exception, but nobody can be told: it is dropped, though the hop behind us is protected."""
+    (carol,) = await here.phones("carol")
+    tim = await here.phone("tim", Terminal)
+    assert (await tim.register()).status == 200
+    tim.gets("INVITE ACK").answers(200)
+    carol.acks = False
+    call = carol.call("tim")
+    answer = await call.final()
+    ack = call.within("ACK", answer, call.request.cseq.number)
+    secured = call.within("ACK", answer, call.request.cseq.number)
+    secured.uri = b"sips:" + ack.uri.partition(b":")[2]
+    carol.send(secured)
+    await asyncio.sleep(0.1)
+    assert tim.got == ["INVITE"]
+    carol.send(ack)
+    await asyncio.sleep(0.1)
+    assert tim.got == ["INVITE", "ACK"]
