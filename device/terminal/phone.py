@@ -20,11 +20,12 @@ begun, and a call that ends is forgotten before anything is said about it.
 from os import urandom
 
 from sipwire.compat import const
-from sipwire.dialog import Dialog, contact_of
+from sipwire.dialog import Dialog
 from sipwire.errors import ParseError
 from sipwire.transaction import PROCEEDING, T1_MS, T2_MS, TIMEOUT, cancel_for
 
 from .addressing import outset, target_of
+from .change import Change
 from .demand import call
 from .events import emit
 from .negotiation import SDP, Negotiation, content_type
@@ -42,7 +43,6 @@ _TALKING = "talking"
 
 _RING_MS = const(180000)  # nobody answers for so long: 480 to a caller, CANCEL to who is called
 _MAX_EXPIRES_S = const(0xFFFFFFFF)  # section 20.19
-_AGAIN_MS = const(500)  # until a change of ours is tried again that can't be made just now
 _MAX_FORKS = const(4)  # early dialogs of one call; what others say before their final answer is not heard
 _OK = "OK"
 _UNKNOWN = "Call/Transaction Does Not Exist"
@@ -72,6 +72,7 @@ class Phone:
         self._media = media
         self._session = Negotiation(config, address, media)
         self._timer = SessionTimer()
+        self._change = Change(agent)
         self._serial = 0  # of the calls, and of the INVITEs that begin one
         self._left = []  # names of the dialogs that ended last: a BYE for them may be under way
         self._reset()
@@ -91,21 +92,18 @@ class Phone:
         self._ok = None  # our 2xx, until its ACK
         self._repeat_at = self._end_at = None
         self._repeat_ms = 0
-        self._change = None  # transaction of our re-INVITE
-        self._change_at = None  # when to send one
-        self._asked = ""  # the command that wants it
-        self._is_moving = False  # the peer has not heard yet where we are now
         self._since = 0
         self._can_cancel = False
         self._leaving = None  # why, where it ends with the ACK
         self._session.begin()
         self._timer.begin()
+        self._change.begin()
 
     @property
     def timer_at(self):
         """The next deadline, or None."""
         at = None
-        for one in (self._end_at, self._repeat_at, self._change_at, self._timer.end_at):
+        for one in (self._end_at, self._repeat_at, self._change.at, self._timer.end_at):
             if one is not None and (at is None or one < at):
                 at = one
         return at
@@ -134,7 +132,7 @@ class Phone:
             self._agent.respond(self._invite, self._ok, now)
         elif self._timer.end_at is not None and now >= self._timer.end_at:
             self._bye("session expired", now)
-        elif self._change_at is not None and now >= self._change_at:
+        elif self._change.at is not None and now >= self._change.at:
             self._reinvite(now)
 
     # Commands.
@@ -194,7 +192,7 @@ class Phone:
                 return
         self._dialog.confirmed = True
         self.state = _ANSWERED
-        self._change_at = self._timer.refresh_at
+        self._change.refresh(self._timer.refresh_at)
         self._answer_with(self._invite, response, now)
 
     def _answer_with(self, transaction, response, now):
@@ -235,13 +233,13 @@ class Phone:
     def hold(self, is_held, now):
         """Put the peer on hold, or take it back. What fails is told; until then the microphone is off as asked."""
         command = "hold" if is_held else "resume"
-        session = self._session
-        if self.state != _TALKING or self._asked or self._change or session.is_held == is_held:
-            emit("refused", command=command, reason="busy" if self._asked or self._change else "not now")
+        session, change = self._session, self._change
+        is_busy = change.asked or change.transaction
+        if self.state != _TALKING or is_busy or session.is_held == is_held:
+            emit("refused", command=command, reason="busy" if is_busy else "not now")
             return
         session.is_held = is_held
-        self._asked = command
-        self._change_at = now
+        change.ask(command, now)
         session.apply(session.agreed, now)
 
     def move(self, contact, address, now):
@@ -250,11 +248,7 @@ class Phone:
         self._session.address = address
         if self.state == _TALKING:
             if not is_same:
-                if self._change:  # its answer goes where we were
-                    self._agent.abandon(self._change)
-                    self._change = None
-                self._is_moving = True
-                self._change_at = now
+                self._change.move(now)
         elif self.state == RINGING:
             self._decline(480, "Temporarily Unavailable", "network lost", now)
         elif self.state != IDLE:
@@ -477,7 +471,8 @@ class Phone:
                 # "... MUST return a 500 ... and MUST include a Retry-After header field with a randomly chosen value of
                 # between 0 and 10 seconds."
                 raise Refusal(500, "Not Now", "Retry-After", b"%d" % (urandom(1)[0] % 11))
-            if dialog is not self._dialog or self._change or self._leaving or (self._ok and session.offered):
+            is_pending = self._change.transaction or (self._ok and session.offered)
+            if dialog is not self._dialog or is_pending or self._leaving:
                 # "A UAS that receives an INVITE on a dialog while an INVITE it had sent on that dialog is in progress
                 # MUST return a 491"; so it is for offers.
                 raise Refusal(491, "Request Pending")
@@ -494,8 +489,7 @@ class Phone:
             self._timer.check(request)
         if dialog is self._dialog and self.state != RINGING:
             self._timer.answer(request, response, now)
-            if not (self._asked or self._change or self._is_moving):
-                self._change_at = self._timer.refresh_at
+            self._change.refresh(self._timer.refresh_at)
         if is_invite:
             self._answer_with(transaction, response, now)
         else:
@@ -533,64 +527,40 @@ class Phone:
 
     def _reinvite(self, now):
         """Offer the session as it should be now: on hold or not, from where we are; that refreshes it, too."""
-        if self._change:
-            self._agent.abandon(self._change)
+        change, dialog = self._change, self._dialog
+        if change.transaction:
+            change.abandon()
             self._bye("no answer", now)
             return
-        self._change_at = now + _AGAIN_MS
+        change.put_off(now)
         if self._ok:
             return  # section 14.1: not before its ACK
-        dialog = self._dialog
         request = dialog.new_request("INVITE")
         self._finish(request)
         self._timer.ask(request)
         request.set_body(SDP, self._session.offer(False))
-        number = dialog.local_cseq
+        change.send(request, dialog, self._changed, now)
 
-        def changed(event, _, now):
-            self._changed(dialog, number, event, now)
-
-        self._change = self._agent.request(request, now, changed)
-        self._change_at = now + 64 * T1_MS
-
-    def _changed(self, dialog, number, event, now):
-        """A response to a re-INVITE, or `TIMEOUT`."""
-        status = 408 if event == TIMEOUT else event.status
-        current = self._dialog is dialog and self._change and number == dialog.local_cseq
-        if status < 200:
-            return
+    def _changed(self, status, event, now):
+        """The final response to our re-INVITE, or `TIMEOUT`."""
+        session, timer, change = self._session, self._timer, self._change
         if status < 300:
-            if current:
-                try:
-                    dialog.target = contact_of(event)
-                except ParseError:
-                    pass  # it stays where it was
-            self._agent.send(dialog.new_ack(number))
-        if not current:
-            return  # the same again, that of the change before, or the call is over
-        self._change = self._change_at = None
-        asked, self._asked = self._asked, ""
-        session = self._session
-        is_moving, self._is_moving = self._is_moving, False
-        if status < 300:
-            self._timer.accept(event, now)
-            self._change_at = self._timer.refresh_at
+            change.settle()
+            timer.accept(event, now)
+            change.refresh(timer.refresh_at)
             self._answered(event, now)
             return
         session.offered = None
-        if status == 422 and self._timer.lengthen(event):
-            self._asked, self._is_moving = asked, is_moving
-            self._change_at = now
+        if status == 422 and timer.lengthen(event):
+            change.at = now
         elif status == 491:
-            # Section 14.1: 2.1 to 4 s for who made the Call-ID, else 0 to 2 s, in units of 10 ms.
-            self._asked, self._is_moving = asked, is_moving
-            wait = int.from_bytes(urandom(2), "big")
-            self._change_at = now + (2100 + wait % 191 * 10 if self._outset else wait % 201 * 10)
+            change.yield_to(self._outset is not None, now)
         elif status in (408, 481):
             self._bye("no answer" if status == 408 else "peer is gone", now)  # section 12.2.1.2
         else:
-            if self._timer.refresh_at is not None:
-                self._change_at = max(self._timer.refresh_at, now + 64 * T1_MS)
+            asked = change.settle()
+            if timer.refresh_at is not None:
+                change.refresh(max(timer.refresh_at, now + 64 * T1_MS))
             if asked:
                 session.is_held = not session.is_held
                 emit("refused", command=asked, reason="%d" % status)
@@ -612,7 +582,7 @@ class Phone:
             session.offered = None
             if self.state == _CALLING:
                 self._timer.accept(message, now)
-                self._change_at = self._timer.refresh_at
+                self._change.refresh(self._timer.refresh_at)
             self._connected(now)
 
     def _connected(self, now):
@@ -648,7 +618,7 @@ class Phone:
 
     def _ended(self, reason, now):
         talked_ms = now - self._since if self.state == _TALKING else None
-        for left in (self._invite, self._change):
+        for left in (self._invite, self._change.transaction):
             if left and left.state == PROCEEDING and left.end_at is None:
                 left.end_at = now + 64 * T1_MS  # nobody else would forget it
         try:

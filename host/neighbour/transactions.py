@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     ClientCallback = Callable[["Client", Response | str], None]
 
-__all__ = ["Client", "Server", "TransactionUser", "Transactions", "new_branch", "new_token"]
+__all__ = ["GONE", "Client", "Server", "TransactionUser", "Transactions", "new_branch", "new_token"]
 
 _log = structlog.get_logger("sip")
 _DEFAULT_PORT = 5060

@@ -60,7 +60,7 @@ class FuzzTest(WorldCase):
             body = offer() + random.choice((b"", b"a=sendonly\r\n", b"a=inactive\r\n"))
             for method in ("INVITE", "UPDATE", "INVITE", "UPDATE"):
                 found += [call.request(method, body=body, extra=contact), call.request(method, extra=contact)]
-            if phone._change:
+            if phone._change.transaction:
                 found += [accept(self.sent), answer(self.sent, 491), answer(self.sent, 488), answer(self.sent, 100)] * 2
             if phone.state == "ringing":
                 call.invite = phone._invite.request
