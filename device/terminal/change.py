@@ -110,7 +110,8 @@ class Change:
                     pass  # it stays where it was
             self._agent.send(dialog.new_ack(number))
         if current:  # else the same again, that of the change before, or the call is over
-            self.transaction = self.at = None
+            self.transaction = None
+            self.put_off(now)  # for `done` may not come to its end: memory runs out
             done(status, event, now)
 
     def abandon(self):

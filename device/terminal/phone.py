@@ -559,8 +559,8 @@ class Phone:
             self._bye("no answer" if status == 408 else "peer is gone", now)  # section 12.2.1.2
         else:
             asked = change.settle()
-            if timer.refresh_at is not None:
-                change.refresh(max(timer.refresh_at, now + 64 * T1_MS))
+            at = timer.refresh_at
+            change.refresh(None if at is None else max(at, now + 64 * T1_MS))
             if asked:
                 session.is_held = not session.is_held
                 emit("refused", command=asked, reason="%d" % status)

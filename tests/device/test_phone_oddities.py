@@ -1,6 +1,7 @@
 """What peers and networks do that nobody planned: each once hung a call, leaked or ended the program."""
 
 import unittest
+from os import urandom
 
 from far import (
     PEER_CONTACT,
@@ -14,8 +15,14 @@ from far import (
 from scripted import WorldCase
 from test_app import Case
 
+from terminal import change
+
 MOVED = b"sip:alice@192.0.2.99:5060"
 HOUR_MS = 3600000
+
+
+def _no_memory(count):
+    raise MemoryError
 
 
 class HeaderTest(WorldCase):
@@ -137,6 +144,26 @@ class ChangeTest(WorldCase):
         self.assertEqual(world.take_status(), 200)
         world.advance(40000)
         self.assertEqual(self.phone.state, "idle")
+
+    def test_memory_runs_out_at_its_answer(self):
+        """It is asked for again: no command waits for ever."""
+        world = self.world
+        world.talk()
+        self.phone.hold(True, world.now)
+        world.advance(0)
+        sent = world.take_one("INVITE")
+        change.urandom = _no_memory
+        try:
+            with self.assertRaises(MemoryError):
+                world.deliver(answer(sent, 491, b"t1"))
+        finally:
+            change.urandom = urandom
+        world.take()
+        world.advance(500)
+        world.deliver(accept(world.take_one("INVITE")))
+        world.printed.take()
+        self.phone.hold(False, world.now)
+        self.assertEqual([said["event"] for said in world.printed.take()], ["hold"])
 
     def test_hung_up_while_it_is_under_way(self):
         world = self.world
