@@ -325,13 +325,21 @@ def test_a_peer_that_says_why_it_refuses_us(tmp_path: Path) -> None:
     run(work)
 
 
-def test_a_domain_that_can_be_no_name(tmp_path: Path) -> None:
-    """TLS is told whom to expect, and takes no label beyond 63 characters."""
+def sockets() -> int:
+    """How many this process has."""
+    links = (path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
+    return sum(str(link).startswith("socket:") for link in links)
+
+
+@pytest.mark.parametrize("name", ["b" * 64 + ".example", "b..example", ".example", ""])
+def test_a_domain_that_can_be_no_name(tmp_path: Path, name: str) -> None:
+    """TLS is told whom to expect, and takes no such label: nothing is opened, so nothing can be left open."""
 
     async def work() -> None:
         async with pair(tmp_path) as (left, right):
-            target = Target(TLS, right.address, 5061, "b" * 64 + ".example")
+            before = sockets()
             with pytest.raises(TrunkError, match="is no name"):
-                await left.neighbour._trunks.flow(target)
+                await left.neighbour._trunks.flow(Target(TLS, right.address, 5061, name))
+            assert sockets() == before
 
     run(work)

@@ -186,8 +186,6 @@ class Trunks:
             raise TrunkError(describe_verification(error)) from None
         except ssl.SSLError as error:
             raise TrunkError(describe_refusal(error) or "TLS failed") from None
-        except UnicodeError:
-            raise TrunkError(f"{target.domain[:80]!r} is no name") from None
         except OSError as error:
             # asyncio says the address once more in place of the cause.
             raise TrunkError(f"{where}: {(os.strerror(error.errno) if error.errno else str(error)).lower()}") from None
@@ -200,7 +198,8 @@ class Trunks:
     async def _connect(self, target: Target) -> Connection:
         loop = asyncio.get_running_loop()
         listener = self._listener(target)
-        is_tls = target.transport == TLS
+        # Before there is a socket: nobody would close it.
+        name = _server_name(target.domain) if target.transport == TLS else None
         sock = socket.socket(socket.AF_INET6 if ":" in target.host else socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
@@ -215,8 +214,8 @@ class Trunks:
         _, connection = await loop.create_connection(
             lambda: Connection(listener, self._user, ours=True),
             sock=sock,
-            ssl=self._context if is_tls else None,
-            server_hostname=target.domain.strip("[]") if is_tls else None,
+            ssl=None if name is None else self._context,
+            server_hostname=name,
         )
         return connection
 
@@ -310,3 +309,18 @@ class Trunks:
         for kept in list(self._kept.values()):
             for connection in list(kept):
                 connection.close(_SHUTTING_DOWN)
+
+
+def _server_name(domain: str) -> str:
+    """Whom TLS is to expect, as it is told.
+
+    Raises:
+        TrunkError: nobody can have that name.
+    """
+    try:
+        name = domain.strip("[]").encode("idna").decode()
+    except UnicodeError:
+        name = ""
+    if not name:
+        raise TrunkError(f"{domain[:80]!r} is no name")
+    return name
