@@ -294,6 +294,13 @@ class Client(_Shell):
         self.machine.transport_failed()
         self._after()
 
+    def _not_sent(self, data: bytes, reason: str) -> None:
+        """A connection that is about to end can't say why before it has: we are told then."""
+        if isinstance(self.flow, Connection) and self.flow.closed_because is None:
+            self._pump()  # the timers run, whatever becomes of it
+        else:
+            super()._not_sent(data, reason)
+
     def _failed(self, reason: str) -> None:
         self.failure = reason
         super()._failed(reason)

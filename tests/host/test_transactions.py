@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import ssl
 import weakref
 
+import pytest
 from sip import request, run
 
 from neighbour.config import LimitsConfig, ListenConfig
@@ -13,7 +15,9 @@ from neighbour.overload import Overload
 from neighbour.screen import Screen
 from neighbour.transactions import Client, Server, Transactions
 from neighbour.transport.flow import Flow, FlowClosedError, Listener
+from neighbour.transport.stream import Connection
 from sipwire.message import Request, Response, parse
+from sipwire.transaction import TRANSPORT_ERROR
 
 
 class Wire(Flow):
@@ -71,6 +75,32 @@ class Asked:
         raise AssertionError
 
 
+class Ending(asyncio.Transport):
+    """A connection whose end has begun, and is not told yet."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+
+class Nobody:
+    """Who has connections, and takes no interest."""
+
+    idle_s = 60.0
+
+    def identities_of(self, address: str) -> frozenset[str]:
+        del address
+        return frozenset()
+
+    def opened(self, connection: Connection) -> None:
+        pass
+
+    def closed(self, connection: Connection) -> None:
+        pass
+
+
 def transactions() -> Transactions:
     metrics, config = Metrics(), LimitsConfig()
     screen = Screen(Limits(config, metrics), Overload(config, metrics, {}), metrics)
@@ -117,5 +147,30 @@ def test_whose_connection_has_ended_is_answered_no_more() -> None:
         server.reject(404, "Not Found")
         server.answer_once(407, "Proxy Authentication Required")
         assert flow.tried == 1
+
+    run(work)
+
+
+@pytest.mark.parametrize("error", ["before", "after"])
+def test_why_a_connection_ends(error: str) -> None:
+    """TLS 1.3 has a client's certificate refused after the handshake: the first request meets an end under way."""
+
+    async def work() -> None:
+        layer, stream, waiting = transactions(), Ending(), Waiting()
+        connection = Connection(Wire.listener, Nobody(), ours=True)  # type: ignore[arg-type]
+        connection.connection_made(stream)
+        refusal = ssl.SSLError(1, "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca")
+        refusal.reason = "TLSV1_ALERT_UNKNOWN_CA"
+        if error == "before":
+            connection.connection_lost(refusal)
+        waiting.client = layer.request(request("OPTIONS", "sip:b.example"), connection, waiting.take)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        if error == "after":
+            assert waiting.events == []
+            assert waiting.client.due is not None  # should nobody ever tell
+            connection.connection_lost(refusal)
+        assert waiting.events == [TRANSPORT_ERROR]
+        assert waiting.client.failure == "peer refused us: certificate from an unknown CA"
 
     run(work)
