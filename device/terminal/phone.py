@@ -438,7 +438,14 @@ class Phone:
         # The request has been read, and lives as long as its transaction.
         request.body = b""
         request.fields = [field for field in request.fields if field[0] in _KEPT]
-        self._agent.respond(transaction, response, now)
+        # Its user hears of it before its caller does: what is told may be larger than the answer. Where there is no
+        # memory for that the call has not come, and may when it is repeated.
+        emit("incoming", peer=peer.uri, name=peer.display or None)
+        try:
+            self._agent.respond(transaction, response, now)
+        except MemoryError:
+            emit("ended", reason="no memory")
+            raise
         self.state = RINGING
         self.peer = peer.uri
         self._dialog = dialog
@@ -448,7 +455,6 @@ class Phone:
         self._local_tag = tag
         self._since = now
         self._end_at = now + (_RING_MS if lasts_s is None else min(1000 * lasts_s, _RING_MS))
-        emit("incoming", peer=peer.uri, name=peer.display or None)
 
     def _read_offer(self, request):
         """What to answer an INVITE with: (our answer to its offer, what that agrees on), or (our offer, None)."""

@@ -300,6 +300,8 @@ class StarvingTest(unittest.TestCase):
         self.assertEqual(world.endless, [], label)
         self.assertIsNotNone(world.found(200, b"afterwards"), label)
         self.assertEqual(names[at + 1 :], ["incoming", "connected", "ended"], label)
+        if world.found(180, b"starving"):
+            self.assertIn("incoming", names[:at], label)  # the caller hears it ring, and so does its user
         log = " ".join(world.board.audio.log)
         self.assertNotIn("start start", log, label)
         self.assertTrue(log.endswith("start stop"), label)
