@@ -201,7 +201,7 @@ def test_a_terminal_and_lengths(lab: Lab) -> None:
     statuses = rogue.status_of(hidden, 0.5)
     assert 180 in statuses
     assert 481 not in statuses  # the BYE was not read
-    alice.wait_for("incoming", 5)
+    alice.wait_for("incoming")
     rogue.close()
 
 

@@ -157,5 +157,5 @@ def test_a_terminal_reads_no_smuggled_header(lab: Lab) -> None:
     alice.read()
     assert not [line for line in alice.lines if line["event"] == "incoming"]
     assert 180 in rogue.status_of(rogue.invite())
-    alice.wait_for("incoming", 5)
+    alice.wait_for("incoming")
     rogue.close()

@@ -296,7 +296,7 @@ def test_a_terminal_and_who_knows_all_of_its_call(lab: Lab) -> None:
     alice.read()
     assert not [line for line in alice.lines if line["event"] == "ended"]
     assert rogue.status_of(bye.serialize()) == [200]
-    alice.wait_for("ended", 5)
+    alice.wait_for("ended")
     since = len(alice.lines)
     assert 180 in rogue.status_of(rogue.invite())
     alice.wait_for("incoming", 5, since=since)

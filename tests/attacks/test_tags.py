@@ -166,7 +166,7 @@ def test_a_terminal_and_tags(lab: Lab) -> None:
     alice.read()
     if any(line["event"] == "incoming" for line in alice.lines):
         alice.send("hangup")
-        alice.wait_for("ended", 5)
+        alice.wait_for("ended")
         rogue.answers(0.5)
     since = len(alice.lines)
     assert 180 in rogue.status_of(rogue.invite(), 0.5)

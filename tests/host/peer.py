@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from sip import Domain, StreamClient, UdpClient, request
+from sip import TIMEOUT_S, Domain, StreamClient, UdpClient, request
 
 from lab.lab import Lab
 from neighbour.agent.authority import Authority
@@ -56,7 +56,7 @@ class Peer:
 
     async def request(self, method: str = "INVITE") -> tuple[int, Request]:
         while True:
-            number, data = await asyncio.wait_for(self.came.get(), 5)
+            number, data = await asyncio.wait_for(self.came.get(), TIMEOUT_S)
             message = parse(data)
             if isinstance(message, Request) and message.method == method:
                 return number, message

@@ -24,6 +24,7 @@ from sipwire.stream import StreamParser
 
 __all__ = [
     "SDP",
+    "TIMEOUT_S",
     "Domain",
     "Hopper",
     "StreamClient",
@@ -41,7 +42,7 @@ __all__ = [
 
 _numbers = itertools.count(1)
 SDP = b"v=0\r\n"
-TIMEOUT_S = 5.0
+TIMEOUT_S = 20.0  # of what is to come: a busy computer may stand still for seconds
 
 
 def open_files() -> list[str]:
@@ -57,7 +58,7 @@ def run(work: Callable[[], Coroutine[Any, Any, None]], loop: str = "asyncio") ->
     """Run an asynchronous test, on the standard library's event loop or on "uvloop"."""
     factory = None if loop == "asyncio" else uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(asyncio.wait_for(work(), 60))
+        runner.run(asyncio.wait_for(work(), 3 * TIMEOUT_S))
 
 
 class Domain:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 from peer import alone
-from sip import SDP, Domain, StreamClient, UdpClient, answer, call, in_dialog, request, run, signed
+from sip import SDP, TIMEOUT_S, Domain, StreamClient, UdpClient, answer, call, in_dialog, request, run, signed
 
 from lab.lab import Lab
 from neighbour.config import ListenConfig
@@ -296,7 +296,7 @@ def test_a_peer(tmp_path: Path, transport: str) -> None:
                     lambda reader, writer: accepted.put_nowait(StreamClient(reader, writer, "TCP")), "::1", port
                 )
                 await call(dave, "dave", "sip:bob@b.example")
-                bob = await asyncio.wait_for(accepted.get(), 5)
+                bob = await asyncio.wait_for(accepted.get(), TIMEOUT_S)
                 got = await bob.request("INVITE")
                 assert bob.writer.get_extra_info("peername")[0] == "::1"
                 server.close()
@@ -436,14 +436,16 @@ def test_a_link_local_address_keeps_its_zone(loop: str) -> None:
                 other.setblocking(False)
                 other.bind((host, 0, 0, zone))
                 other.sendto(b"hello", (host, listener.config.port, 0, zone))
-                data, source, _ = await asyncio.wait_for(came.get(), 5)
+                data, source, _ = await asyncio.wait_for(came.get(), TIMEOUT_S)
                 assert (data, source) == (b"hello", (f"{host}%{zone}", other.getsockname()[1]))
                 flow = UdpFlow(transport, source)
                 assert flow.host == host
                 again = flow_named(flow.token, [transport])
                 assert again is not None
                 again.send(b"and back")
-                assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(other, 100), 5) == b"and back"
+                assert (
+                    await asyncio.wait_for(asyncio.get_running_loop().sock_recv(other, 100), TIMEOUT_S) == b"and back"
+                )
             transport.close()
 
     run(work, loop)

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 from edge import Edge, edged, roots
-from sip import Domain, StreamClient, UdpClient, answer, call, domain, in_dialog, phones, request, run, signed
+from sip import (
+    TIMEOUT_S,
+    Domain,
+    StreamClient,
+    UdpClient,
+    answer,
+    call,
+    domain,
+    in_dialog,
+    phones,
+    request,
+    run,
+    signed,
+)
 
 from sipwire.message import Request, Response
 
@@ -321,7 +334,7 @@ def test_a_phone_that_listens_is_called_on_a_new_connection(tmp_path: Path) -> N
                     await at.stop()
                     await at.start()
                 answered = await message(dave)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(TIMEOUT_S):
                     connection = await taken.get()
                 got = await connection.request("MESSAGE")
                 assert got.uri == b"sip:c@127.0.0.1:%d;transport=tcp" % port
@@ -375,7 +388,7 @@ def test_within_a_dialog_the_contact_says_by_what(tmp_path: Path, transport: str
                 dave.send(answer(await dave.request("INVITE"), 200, where))
                 carol.send(in_dialog("BYE", await carol.response(), carol.contact, 3, made))
                 if transport:
-                    async with asyncio.timeout(5):
+                    async with asyncio.timeout(TIMEOUT_S):
                         connection = await taken.get()
                     bye = await connection.request("BYE")
                     connection.close()
@@ -406,7 +419,7 @@ def test_path_is_kept_and_followed(tmp_path: Path) -> None:
             await at.stop()
             await at.start()
             answered = await message(dave)
-            to = await asyncio.wait_for(came.get(), 5)
+            to = await asyncio.wait_for(came.get(), TIMEOUT_S)
             got = await to.request("MESSAGE")
             assert (got.uri, got.values("route")) == (b"sip:c@192.0.2.1", values)
             to.send(got.response(200, "OK", b"t"))
@@ -429,7 +442,7 @@ def test_another_flow_where_the_edge_proxy_has_lost_one(tmp_path: Path) -> None:
             made = register("sip:c@192.0.2.1", instance=UUID, reg_id=2)
             assert (await edge.register(made, "<sip:token@b.example;lr;ob>")).status == 200
             answered = await message(dave)
-            to = await asyncio.wait_for(came.get(), 5)
+            to = await asyncio.wait_for(came.get(), TIMEOUT_S)
             got = await to.request("MESSAGE")
             await direct.silence(0.2)
             to.send(got.response(430, "Flow Failed", b"t"))

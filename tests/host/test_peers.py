@@ -10,7 +10,21 @@ from pathlib import Path
 import pytest
 from interop.nameserver import DEAD, NameServer
 from peer import Peer, alone
-from sip import SDP, Domain, StreamClient, UdpClient, answer, call, domain, in_dialog, phones, request, run, signed
+from sip import (
+    SDP,
+    TIMEOUT_S,
+    Domain,
+    StreamClient,
+    UdpClient,
+    answer,
+    call,
+    domain,
+    in_dialog,
+    phones,
+    request,
+    run,
+    signed,
+)
 
 from neighbour.transport import trunk
 from sipwire.message import Request, Response, parse
@@ -194,7 +208,7 @@ def test_a_response_finds_a_peer_whose_connection_is_gone(tmp_path: Path) -> Non
                 await asyncio.sleep(0.2)
                 carol.send(got.response(486, "Busy Here", b"x"))
                 while True:
-                    _, data = await asyncio.wait_for(peer.came.get(), 5)
+                    _, data = await asyncio.wait_for(peer.came.get(), TIMEOUT_S)
                     response = parse(data)
                     assert isinstance(response, Response)
                     if response.status != 100:
@@ -280,7 +294,7 @@ def test_a_large_request_to_a_phone_goes_by_tcp(tmp_path: Path) -> None:
                 writers = []
                 for _ in range(2):
                     await large(at, carol, "carol", "sip:dave@a.example")
-                    writer, data = await asyncio.wait_for(came.get(), 5)
+                    writer, data = await asyncio.wait_for(came.get(), TIMEOUT_S)
                     got = parse(data)
                     assert isinstance(got, Request)
                     assert got.via.transport == b"TCP"
@@ -322,7 +336,7 @@ def test_a_phone_without_tcp_gets_it_by_udp_all_the_same(tmp_path: Path) -> None
                 assert 500 < until - asyncio.get_running_loop().time() <= 600
                 trunks._no_stream[dave.address] = 0.0  # ten minutes later
                 await large(at, carol, "carol", "sip:dave@a.example")
-                writer, data = await asyncio.wait_for(came.get(), 5)
+                writer, data = await asyncio.wait_for(came.get(), TIMEOUT_S)
                 got = parse(data)
                 assert isinstance(got, Request)
                 writer.write(got.response(200, "OK").serialize())

@@ -9,6 +9,7 @@ from pathlib import Path
 from edge import Edge, edged, roots
 from sip import (
     SDP,
+    TIMEOUT_S,
     Domain,
     Hopper,
     StreamClient,
@@ -278,7 +279,7 @@ def test_phones_behind_an_edge_proxy_are_proxied(tmp_path: Path) -> None:
             made.add("Supported", b"path")
             assert (await edge.register(made, "<sip:b.example;lr>")).status == 200
             task = asyncio.create_task(dave.ask_signed(request("MESSAGE", "sip:carol@a.example", "dave"), "dave"))
-            to = await asyncio.wait_for(came.get(), 5)
+            to = await asyncio.wait_for(came.get(), TIMEOUT_S)
             to.send((await to.request("MESSAGE")).response(200, "OK", b"t"))
             assert (await task).status == 200
             to.close()

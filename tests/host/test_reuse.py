@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from peer import Peer, alone
-from sip import StreamClient, UdpClient, call, request, run
+from sip import TIMEOUT_S, StreamClient, UdpClient, call, request, run
 from test_trunk import call as called
 from test_trunk import pair, users
 
@@ -199,7 +199,7 @@ def test_requests_come_back_on_what_we_opened(tmp_path: Path) -> None:
                 if status == 200:
                     carol.send((await carol.request("MESSAGE")).response(200, "OK"))
                 while True:
-                    _, data = await asyncio.wait_for(peer.came.get(), 5)
+                    _, data = await asyncio.wait_for(peer.came.get(), TIMEOUT_S)
                     message = parse(data)
                     if isinstance(message, Response) and message.status >= 200:
                         break

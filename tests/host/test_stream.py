@@ -9,7 +9,7 @@ from asyncio import sslproto
 from pathlib import Path
 
 import pytest
-from sip import Domain, StreamClient, UdpClient, domain, request, run, signed
+from sip import TIMEOUT_S, Domain, StreamClient, UdpClient, domain, request, run, signed
 
 from neighbour.agent.authority import Authority
 from neighbour.transport import connections, stream
@@ -135,7 +135,7 @@ def test_what_is_no_sip_loses_its_connection_alone(tmp_path: Path, junk: bytes) 
         async with domain(tmp_path) as at:
             good, bad = await StreamClient.open(at), await StreamClient.open(at)
             bad.send_raw(junk)
-            await asyncio.wait_for(bad.closed.wait(), 5)
+            await asyncio.wait_for(bad.closed.wait(), TIMEOUT_S)
             assert at.value("wisp_malformed_total", transport="TCP") == 1
             assert (await good.ask(request("OPTIONS", "sip:x@a.example", max_forwards=0))).status == 483
 
@@ -427,7 +427,7 @@ def test_certificate_of_an_unknown_authority_is_refused(tmp_path: Path) -> None:
                 # In TLS 1.3 the refusal comes after the client's handshake, as the end of the connection.
                 peer = await StreamClient.open(at, tls=client_tls(at, tmp_path / "b.pem", tmp_path / "b.key"))
                 peer.send(request("OPTIONS", "sip:a.example", "bob", "b.example"))
-                await asyncio.wait_for(peer.closed.wait(), 5)
+                await asyncio.wait_for(peer.closed.wait(), TIMEOUT_S)
                 raise ConnectionError("closed")
 
             with pytest.raises((ssl.SSLError, ConnectionError)):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["LabError", "Neighbour", "Process", "Terminal", "uninterrupted"]
 
 _POLL_S = 0.01
+_WAIT_S = 30.0  # a busy computer may stand still for seconds
 _STOP_S = 5.0
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 
@@ -129,7 +130,7 @@ class Process:
         with self.pipe.open("w") as pipe:
             pipe.write(command + "\n")
 
-    def wait_for(self, event: str, timeout_s: float = 10.0, *, since: int = 0, **fields: Any) -> dict[str, Any]:
+    def wait_for(self, event: str, timeout_s: float = _WAIT_S, *, since: int = 0, **fields: Any) -> dict[str, Any]:
         """Wait until it says an event.
 
         Args:
@@ -150,7 +151,7 @@ class Process:
             lambda: next((line for line in self.lines[since:] if matches(line)), None), wanted, timeout_s
         )
 
-    def wait_until(self, find: "Callable[[], Any]", wanted: str, timeout_s: float = 10.0) -> Any:
+    def wait_until(self, find: "Callable[[], Any]", wanted: str, timeout_s: float = _WAIT_S) -> Any:
         """Wait until ``find()`` finds something in ``lines``; returns that."""
         end = time.monotonic() + timeout_s
         while True:
@@ -202,7 +203,7 @@ class Neighbour(Process):
         self.domain = domain
         self.folder = folder
 
-    def wait_ready(self, timeout_s: float = 20.0) -> None:
+    def wait_ready(self, timeout_s: float = _WAIT_S) -> None:
         """Wait until it serves."""
         self.wait_for("ready", timeout_s)
 
