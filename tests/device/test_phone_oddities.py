@@ -25,6 +25,11 @@ def _no_memory(count):
     raise MemoryError
 
 
+def _of_calls(agent):
+    """Requests of ours that are remembered, but for a refresh of the registration, which may be due at any time."""
+    return [key for key in agent._clients if not key.endswith(b" REGISTER")]
+
+
 class HeaderTest(WorldCase):
     def test_supported_that_is_no_list(self):
         """It shows when the INVITE comes, not when its user answers."""
@@ -81,7 +86,7 @@ class MoveTest(WorldCase):
             world.take()
             world.printed.take()
         world.advance(HOUR_MS)
-        self.assertEqual(len(world.agent._clients), 0)
+        self.assertEqual(_of_calls(world.agent), [])
 
     def test_while_a_change_is_under_way(self):
         """The next one takes its place, from where we are now."""
@@ -177,7 +182,7 @@ class ChangeTest(WorldCase):
             world.printed.take()
         world.advance(HOUR_MS)
         world.take()
-        self.assertEqual(len(world.agent._clients), 0)
+        self.assertEqual(_of_calls(world.agent), [])
 
     def test_a_refresh_that_is_too_short(self):
         """422: asked again with what is wanted; refused for ever, the session ends when its time is over."""
