@@ -37,7 +37,7 @@ class Change:
 
     def begin(self):
         """Another call: nothing is to be changed."""
-        self.transaction = self.at = self._dialog = None
+        self.transaction = self.at = None
         self.asked = ""
         self._is_moving = False  # the peer has not heard yet where we are now
 
@@ -89,19 +89,19 @@ class Change:
             now: milliseconds.
         """
         number = dialog.local_cseq
-        self._dialog = dialog
 
         def answered(event, _, now):
-            self._answered(dialog, number, event, done, now)
+            # Else the same again, that of the change before, or the call is over.
+            current = self.transaction is transaction
+            self._answered(current, dialog, number, event, done, now)
 
-        self.transaction = self._agent.request(request, now, answered)
+        self.transaction = transaction = self._agent.request(request, now, answered)
         self.at = now + 64 * T1_MS
 
-    def _answered(self, dialog, number, event, done, now):
+    def _answered(self, current, dialog, number, event, done, now):
         status = 408 if event == TIMEOUT else event.status
         if status < 200:
             return
-        current = self.transaction and self._dialog is dialog and number == dialog.local_cseq
         if status < 300:
             if current:
                 try:
@@ -109,7 +109,7 @@ class Change:
                 except ParseError:
                     pass  # it stays where it was
             self._agent.send(dialog.new_ack(number))
-        if current:  # else the same again, that of the change before, or the call is over
+        if current:
             self.transaction = None
             self.put_off(now)  # for `done` may not come to its end: memory runs out
             done(status, event, now)

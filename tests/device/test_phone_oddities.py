@@ -57,6 +57,27 @@ class ProgramTest(Case):
         self.assertEqual(events[-1]["event"], "status")
 
 
+class MemoryTest(WorldCase):
+    def test_none_for_the_answer_of_a_call_that_was_told(self):
+        """It has ended then, and rings when it comes again."""
+        world = self.world
+        respond = world.agent.respond
+
+        def fails(transaction, response, now):
+            raise MemoryError
+
+        world.agent.respond = fails
+        with self.assertRaises(MemoryError):
+            world.deliver(invite())
+        world.agent.respond = respond
+        told = [(one["event"], one.get("reason")) for one in world.printed.take()]
+        self.assertEqual(told, [("incoming", None), ("ended", "no memory")])
+        self.assertEqual((self.phone.state, world.take()), ("idle", []))
+        world.deliver(invite())
+        self.assertEqual((world.take_status(), self.phone.state), (180, "ringing"))
+        self.assertEqual([one["event"] for one in world.printed.take()], ["incoming"])
+
+
 class MoveTest(WorldCase):
     def test_while_it_rings(self):
         """The caller is told, and nothing stays."""
@@ -170,6 +191,28 @@ class ChangeTest(WorldCase):
         self.phone.hold(False, world.now)
         self.assertEqual([said["event"] for said in world.printed.take()], ["hold"])
 
+    def test_one_command_at_a_time(self):
+        """Busy is who waits for an answer, and who waits to ask again."""
+        world = self.world
+        world.talk()
+        self.phone.move(MOVED, b"192.0.2.99", world.now)
+        world.advance(0)
+        moves = world.take_one("INVITE")
+        self.assertBusy(True)
+        world.deliver(accept(moves))
+        world.take_one("ACK")
+        self.phone.hold(True, world.now)
+        world.advance(0)
+        world.deliver(answer(world.take_one("INVITE"), 491, b"t1"))
+        world.take()
+        world.printed.take()
+        self.assertBusy(False)
+
+    def assertBusy(self, is_held):
+        self.phone.hold(is_held, self.world.now)
+        command = "hold" if is_held else "resume"
+        self.assertEqual(self.world.printed.take(), [{"event": "refused", "command": command, "reason": "busy"}])
+
     def test_hung_up_while_it_is_under_way(self):
         world = self.world
         for _ in range(5):
@@ -232,6 +275,21 @@ class FloodTest(WorldCase):
             world.take()
             world.printed.take()
         self.assertTrue(len(world.agent._clients) <= 6)
+
+    def test_a_2xx_that_comes_late_finds_one_of_the_last_calls(self):
+        world = self.world
+        answers = []
+        for _ in range(2):
+            ok = accept(world.dial())
+            answers.append(ok)
+            world.deliver(ok)
+            world.take_one("ACK")
+            self.phone.hang_up(world.now)
+            world.deliver(answer(world.take_one("BYE"), 200, b"t1"))
+            world.printed.take()
+        for ok in answers:
+            world.deliver(ok)
+            self.assertIn("ACK", [one.message.method for one in world.take()])
 
     def test_what_waits_for_its_answer_is_not_forgotten(self):
         world = self.world

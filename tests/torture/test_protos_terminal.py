@@ -105,6 +105,7 @@ def test_at_a_terminal(tmp_path: Path, image: Path, bits: int) -> None:
                     # For want of memory it has not heard the CANCEL: over UDP that is sent again.
                     hub.send(case.teardown)
                     hub.probe()
+                assert not rings(terminal), f"case {case.number} ({case.group}): it rings on"
                 for told in hub.taken:
                     statuses[told.status] = statuses.get(told.status, 0) + 1
                 hub.taken.clear()
