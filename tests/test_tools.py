@@ -85,7 +85,15 @@ ROWS = [
 @pytest.mark.parametrize("bits", [32, 64])
 def test_demo(tmp_path: Path, bits: int) -> None:
     said = run("demo", TMPDIR=str(tmp_path), MICROPYTHON=micropython(bits))
-    for step in ("REGISTER, plain", "INVITE, frame", "INVITE, TLS", "180 Ringing, TLS", "ACK, TLS", "BYE, frame"):
+    for step in (
+        "REGISTER, plain",
+        "INVITE, frame",
+        "INVITE, TLS, S/MIME",
+        "180 Ringing, TLS",
+        "200 OK, TLS, S/MIME",
+        "ACK, TLS",
+        "BYE, frame",
+    ):
         assert step in said
     rows = re.findall(r"^(\S.+?) {2,}(.+?) {2,}(.+?) {2,}good *$", said, re.MULTILINE)
     assert [name for name, *_ in rows] == ROWS
@@ -266,7 +274,7 @@ def good_call() -> tuple[dict[str, Any], list[str], list[sound.Comparison]]:
         "heap_kib": 112,
         "heap_limit_kib": 28,
     }
-    return said, ["frame", "TLS", "frame"], [sound.Comparison(250, 250, 0), sound.Comparison(250, 250, 3)]
+    return said, ["frame", "TLS, S/MIME", "frame"], [sound.Comparison(250, 250, 0), sound.Comparison(250, 250, 3)]
 
 
 def test_the_demo_judges_a_good_call() -> None:
@@ -322,7 +330,7 @@ def test_the_demo_judges_what_is_missing(who: int) -> None:
     said["starved"][who] = 1
     assert bad(said, ways, heard) == ["memory ran out"]
     for place in range(3):
-        for way in ("plain", "frame+plain", "TLS+plain", "nothing seen"):
+        for way in ("plain", "frame+plain", "TLS+plain", "TLS", "TLS+TLS, S/MIME", "nothing seen"):
             said, ways, heard = good_call()
             ways[place] = way
             assert bad(said, ways, heard) == ["signalling went by"]
@@ -516,20 +524,27 @@ def test_compare_finds_what_is_wrong(tmp_path: Path) -> None:
     assert compare(b"") == (0, 0, False)
 
 
+SEALED = "application/pkcs7-mime;smime-type=auth-enveloped-data"
+
+
 @pytest.mark.parametrize(
     ("protections", "expected"),
     [
-        (("frame", "tls", "frame"), ["frame", "TLS", "frame"]),
-        (("frame", "tls", "none"), ["frame", "TLS", "plain"]),
+        (("frame", "tls", "frame"), ["frame", "TLS, S/MIME", "frame"]),
+        (("frame", "tls", "none"), ["frame", "TLS, S/MIME", "plain"]),
+        (("frame", "none", "frame"), ["frame", "plain, S/MIME", "frame"]),
         (("frame", None, "frame"), ["frame", "nothing seen", "frame"]),
     ],
 )
 def test_ways(protections: tuple[str | None, ...], expected: list[str]) -> None:
     found = [
-        ladder.Step("t", column, True, "INVITE", protection, "call")
+        ladder.Step("t", column, True, "INVITE", protection, "call", SEALED if column == 1 else "application/sdp")
         for column, protection in enumerate(protections)
         if protection is not None
     ]
-    # Other calls do not count.
+    # S/MIME is for bodies, and other calls do not count.
+    found += [ladder.Step("t", 1, True, "BYE", "tls", "call") for step in found if step.protection == "tls"]
     found.append(ladder.Step("t", 0, True, "REGISTER", "none", "other"))
     assert ladder.ways(found) == expected
+    found += [ladder.Step("t", 1, True, "200 OK", "tls", "call", "application/sdp") for _ in found[:1]]
+    assert ladder.ways(found)[1] in ("TLS+TLS, S/MIME", "TLS+plain, S/MIME", "TLS"), "one body that is not sealed"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from sipwire.message import Response
 
+    from .agent.security import Sent
     from .transactions import Client
     from .ways import Way
 
@@ -40,6 +41,11 @@ class Branch:
         final: its own final response, None before.
         verdict: what counts when the best response is chosen, None where nothing does.
         local: whether that answer is ours.
+        sent: how the request was protected that went over a trunk, None for one to a phone of ours.
+        plain: why it goes without S/MIME, see `policy.Status`.
+        asked_again: whether it was sent once more with another certificate, or without S/MIME.
+        hung_up: whether a call has been ended that it made.
+        refused: whether its answer has failed a check: nothing that comes of it is passed on.
         heard_at: loop time of its last news, for Timer C.
     """
 
@@ -56,6 +62,11 @@ class Branch:
     final: "Response | None" = None
     verdict: "Response | None" = None
     local: bool = False
+    sent: "Sent | None" = None
+    plain: str = ""
+    asked_again: bool = False
+    refused: bool = False
+    hung_up: bool = False
     heard_at: float = 0.0
     timers: "list[asyncio.TimerHandle]" = field(default_factory=list)
 

@@ -1,6 +1,8 @@
 """What `wisp check` looks at beyond the configuration's grammar: files, certificates, and what does not go together."""
 
+import contextlib
 import ipaddress
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -10,6 +12,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
+from .agent.certificates import can_encrypt, is_issued_by, issuer_of
+from .agent.keyring import AGENT, CertificateError, Keyring
+from .agent.signed import BROKEN
+from .store.accounts import known_users
 from .store.database import StoreError, probe
 from .transport.identity import certificate_domains
 
@@ -47,6 +53,10 @@ def check(config: "Config") -> Findings:
     """
     found = Findings()
     _check_tls(config, found)
+    _check_authority(config, found)
+    _check_lists(config, found)
+    _check_folder(config, found)
+    _check_signing(config, found)
     try:
         probe(config.store_url)
     except StoreError as error:
@@ -69,6 +79,7 @@ def check(config: "Config") -> Findings:
         where = config.where("resolver", "enabled")
         warnings.append(f"{where}: off, and there is no [[peer]]: no other domain can be called")
     _check_unprotected(config, kinds, warnings)
+    _check_groups(config, warnings)
     return found
 
 
@@ -92,6 +103,145 @@ def _check_unprotected(config: "Config", kinds: "Collection[str]", warnings: lis
         for where, transport in ways
         if transport not in kinds
     ]
+    level = config.security.level
+    if config.resolver.enabled and level not in {None, "none"}:
+        warnings += [
+            f"{config.where('security', 'level')}: {level} wants tls, so that nobody is called over {transport},"
+            " which resolver.transports allows"
+            for transport in config.resolver.transports
+            if transport != "tls"
+        ]
+
+
+def _check_groups(config: "Config", warnings: list[str]) -> None:
+    users = known_users(config.store_url) if config.group else None
+    if users is None:
+        return
+    for number, group in enumerate(config.group):
+        if group.user in users:
+            where = config.where("group", number, "uri")
+            warnings.append(f"{where}: {group.user} is an account, too; calls to it ring the group")
+        missing = [member for member in group.members if member not in users]
+        if missing:
+            where = config.where("group", number, "members")
+            warnings.append(f"{where}: no such account: {', '.join(missing)}; add it with `wisp account add`")
+
+
+def _remedy(config: "Config") -> str:
+    return "renew it with " + ("`wisp cert renew domain`" if config.security.authority else "`wisp ca issue`")
+
+
+def _check_authority(config: "Config", found: Findings) -> None:
+    """Whether our authority can make certificates."""
+    if not config.security.authority:
+        return
+    where = config.where("security", "authority")
+    folder = config.path(config.security.authority)
+    if not _certificates(folder / "root.pem", where, found):
+        return
+    chain = _certificates(folder / "intermediate.pem", where, found)
+    path = folder / "intermediate.key"
+    data = _read(path, where, found) if chain else None
+    if data is None:
+        return
+    try:
+        key = serialization.load_pem_private_key(data, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        found.mistakes.append(f"{where}: {path}: no PEM private key without a pass phrase")
+        return
+    if key.public_key() != chain[0].public_key():
+        found.mistakes.append(f"{where}: {path}: is not the key of intermediate.pem")
+    _warn_of_mode(path, where, found)
+    if chain[0].not_valid_after_utc <= datetime.now(UTC):
+        end = f"{chain[0].not_valid_after_utc:%Y-%m-%d}"
+        found.warnings.append(f"{where}: {folder} expired on {end}; make another with `wisp ca init`")
+
+
+def _check_lists(config: "Config", found: Findings) -> None:
+    """The lists of revoked certificates."""
+    now = datetime.now(UTC)
+    for number, name in enumerate(config.security.crl):
+        where, path = config.where("security", "crl", number), config.path(name)
+        data = _read(path, where, found)
+        if data is None:
+            continue
+        load = x509.load_pem_x509_crl if b"-----BEGIN" in data else x509.load_der_x509_crl
+        try:
+            end = load(data).next_update_utc
+        except ValueError:
+            found.mistakes.append(f"{where}: {path}: no list of revoked certificates, PEM or DER")
+            continue
+        if end is not None and end <= now:
+            found.warnings.append(f"{where}: {path} is stale since {end:%Y-%m-%d}; get a new one from its authority")
+
+
+def _check_folder(config: "Config", found: Findings) -> None:
+    """The certificates that sign: where a user's is broken the domain's signs, which may not be what is wanted."""
+    keyring, where = Keyring(config), config.where("security", "folder")
+    if keyring.folder.exists():
+        if not keyring.folder.is_dir() or not os.access(keyring.folder, os.R_OK | os.X_OK):
+            found.mistakes.append(f"{where}: {keyring.folder} is no folder that we may read")
+            return
+        if config.security.authority and not os.access(keyring.folder, os.W_OK):
+            found.warnings.append(f"{where}: {keyring.folder} can't be written: no certificate is made or renewed")
+    now, issuer = datetime.now(UTC), issuer_of(config)
+    for place in keyring.places():
+        if place.is_domain:
+            continue
+        _warn_of_mode(place.key, where, found)
+        try:
+            leaf = keyring.read(place).certificate
+        except CertificateError as error:
+            if place.journal.exists():
+                continue  # the neighbour finishes it
+            found.warnings.append(f"{where}: {error}")
+            continue
+        end = f"{leaf.not_valid_after_utc:%Y-%m-%d}"
+        if not can_encrypt(leaf):
+            found.warnings.append(f"{where}: {place.certificate}: nobody can encrypt to it, its key usage forbids it")
+        if leaf.not_valid_after_utc <= now:
+            found.warnings.append(f"{where}: {place.certificate} expired on {end}")
+        elif leaf.not_valid_after_utc - now < _SOON and not is_issued_by(leaf, issuer):
+            found.warnings.append(f"{where}: {place.certificate} expires on {end}, and it is not us who made it")
+        if place.is_agent and _has_key_of(config, leaf):
+            found.warnings.append(f"{where}: {place.key} is tls.key: whoever steals it signs in everybody's name")
+    for path in keyring.folder.glob("pending/*.key"):
+        _warn_of_mode(path, where, found)
+
+
+def _check_signing(config: "Config", found: Findings) -> None:
+    """Whether there is something to sign with, where messages have to be signed."""
+    if config.security.authority:
+        return  # it makes what is missing, or else there is something about it above
+    asked = [config.where("security", "level")] if config.security.level == "heavy" else []
+    asked += [config.where("peer", at, "level") for at, peer in enumerate(config.peer) if peer.level == "heavy"]
+    try:
+        keyring = Keyring(config)
+        signer = keyring.read(keyring.agent).certificate
+        if signer.not_valid_before_utc <= datetime.now(UTC) < signer.not_valid_after_utc:
+            return
+    except CertificateError:
+        pass
+    found.warnings += [
+        f"{where}: heavy wants messages signed, and there is nothing to sign with for who has no certificate of its"
+        f" own; set security.authority, or begin with `wisp cert export {AGENT} --csr`"
+        for where in asked
+    ]
+
+
+def _has_key_of(config: "Config", certificate: x509.Certificate) -> bool:
+    """Whether a certificate is for the key of our TLS."""
+    try:
+        tls = x509.load_pem_x509_certificate(config.path(config.tls.certificate).read_bytes())
+        return tls.public_key() == certificate.public_key()
+    except (*BROKEN, OSError):
+        return False
+
+
+def _warn_of_mode(path: "Path", where: str, found: Findings) -> None:
+    with contextlib.suppress(OSError):
+        if path.stat().st_mode & 0o077:
+            found.warnings.append(f"{where}: {path} can be read by others; chmod 600 it")
 
 
 def certificate_trouble(config: "Config") -> str:
@@ -135,15 +285,21 @@ def _certificates(path: "Path", where: str, found: Findings) -> list[x509.Certif
 def _check_tls(config: "Config", found: Findings) -> None:
     at_certificate, at_key = config.where("tls", "certificate"), config.where("tls", "key")
     path = config.path(config.tls.certificate)
-    chain = _certificates(path, at_certificate, found)
+    chain = []
+    is_empty = Keyring(config).domain.is_empty
+    if not is_empty:
+        chain = _certificates(path, at_certificate, found)
     roots = []
     for number, name in enumerate(config.tls.ca):
         roots += _certificates(config.path(name), config.where("tls", "ca", number), found)
+    if is_empty:
+        how = f"has it made by {config.security.authority}" if config.security.authority else "makes it, self-signed"
+        found.warnings.append(f"{at_certificate}: {path} and its key are not there; `wisp serve` {how}")
+        return
     key_path = config.path(config.tls.key)
     key_data = _read(key_path, at_key, found)
     if key_data is not None:
-        if key_path.stat().st_mode & 0o077:
-            found.warnings.append(f"{at_key}: {key_path} can be read by others; chmod 600 it")
+        _warn_of_mode(key_path, at_key, found)
         try:
             key = serialization.load_pem_private_key(key_data, None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -157,14 +313,16 @@ def _check_tls(config: "Config", found: Findings) -> None:
     leaf = chain[0]
     if leaf.not_valid_after_utc <= now:
         found.lapsed.append(
-            f"{at_certificate}: {path} expired on {leaf.not_valid_after_utc:%Y-%m-%d}; renew it with `wisp ca issue`"
+            f"{at_certificate}: {path} expired on {leaf.not_valid_after_utc:%Y-%m-%d}; {_remedy(config)}"
         )
     elif leaf.not_valid_before_utc > now:
         found.lapsed.append(f"{at_certificate}: {path} holds only from {leaf.not_valid_before_utc:%Y-%m-%d} on")
     elif leaf.not_valid_after_utc - now < _SOON:
         found.warnings.append(
-            f"{at_certificate}: {path} expires on {leaf.not_valid_after_utc:%Y-%m-%d}; renew it with `wisp ca issue`"
+            f"{at_certificate}: {path} expires on {leaf.not_valid_after_utc:%Y-%m-%d}; {_remedy(config)}"
         )
+    if not can_encrypt(leaf):
+        found.warnings.append(f"{at_certificate}: {path}: nobody can encrypt to it; {_remedy(config)}")
     domains = certificate_domains(leaf.public_bytes(serialization.Encoding.DER))
     if config.domain not in domains:
         shown = ", ".join(sorted(domains)) or "no domain"

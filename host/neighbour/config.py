@@ -4,6 +4,8 @@ Every key is described in `sample.toml` beside this file, which ``wisp init`` fi
 ``file:line: key: what is wrong``, all of them at once.
 """
 
+import base64
+import binascii
 import ipaddress
 import re
 import tomllib
@@ -25,6 +27,8 @@ __all__ = [
     "AuthConfig",
     "Config",
     "ConfigError",
+    "GroupConfig",
+    "LEVELS",
     "LimitsConfig",
     "ListenConfig",
     "LogConfig",
@@ -33,18 +37,29 @@ __all__ = [
     "ProxyConfig",
     "RegistrarConfig",
     "ResolverConfig",
+    "SecurityConfig",
     "StoreConfig",
     "TlsConfig",
     "domain_name",
     "load",
     "numeric_address",
     "parse_address",
+    "user_name",
 ]
 
 _MAX_ADDRESSES = 8  # of one peer: more than anybody waits for, as with DNS
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\]", re.ASCII)
+_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)  # it is part of file names, too
+_PIN_BYTES = 32  # of SHA-256
+_MAX_PINS = 8  # of one peer: its present key, its next one, and a few of its users
+_MAX_MEMBERS = 100  # of one group: as many phones may ring for one call
+_NO_GROUP = ("user", "domain")  # what `wisp account set --signer` calls the user's own certificate and the domain's
 _MAX_RATE = 1_000_000  # requests a second, more than anybody's computer answers: no limit at all
+
+
+#: How safe a call is, the least first (WIRE section 2). With "none" nothing is asked for.
+LEVELS = ("none", "medium", "heavy")
 
 
 class ConfigError(Exception):
@@ -73,6 +88,17 @@ def domain_name(value: str) -> str:
     ):
         raise ValueError("a domain name is wanted, like a.example")
     return name
+
+
+def user_name(value: str) -> str:
+    """A user part as accounts and groups have it: it is safe in URIs, header fields and file names.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not _USER.fullmatch(value):
+        raise ValueError("1 to 64 letters, digits, and . _ + - are wanted, a letter or digit first")
+    return value
 
 
 def numeric_address(value: str) -> str:
@@ -118,7 +144,29 @@ def _addresses(value: Any) -> Any:
     return value
 
 
+def _pin(value: str) -> str:
+    try:
+        size = len(base64.b64decode(value, validate=True))
+    except (ValueError, binascii.Error):
+        size = 0
+    if size != _PIN_BYTES:
+        raise ValueError("the base64 of a SHA-256 is wanted, as `wisp cert show` tells it")
+    return value
+
+
+def _group_uri(value: str) -> str:
+    scheme, colon, rest = value.partition(":")
+    user, at, host = rest.partition("@")
+    if scheme.lower() != "sip" or not colon or not at:
+        raise ValueError("sip:user@domain is wanted")
+    return f"sip:{user_name(user)}@{domain_name(host)}"
+
+
 Domain = Annotated[str, AfterValidator(domain_name)]
+User = Annotated[str, AfterValidator(user_name)]
+Pin = Annotated[str, AfterValidator(_pin)]
+Level = Literal["none", "medium", "heavy"]
+Verdict = Literal["accept", "warn", "refuse"]
 IpAddress = Annotated[str, AfterValidator(numeric_address)]
 Address = Annotated[str, AfterValidator(_address)]
 Addresses = Annotated[list[str], BeforeValidator(_addresses)]
@@ -209,6 +257,42 @@ class ResolverConfig(_Table):
         return self
 
 
+class SecurityConfig(_Table):
+    """What the security agent asks for, and with which certificates it works; see `agent`."""
+
+    level: Level | None = None  # None: as `Config.least_level` finds
+    on_failure: Literal["refuse", "plain"] = "refuse"
+    folder: str = Field(default="certificates", min_length=1)
+    authority: str = ""
+    renew_days: int = Field(default=30, ge=1, le=180)  # our own certificates hold for 13 months
+    rfc6216: bool = False
+    crl: list[str] = []
+    crl_fresh_s: int = Field(default=0, ge=0)
+    crl_stale: Verdict = "refuse"
+    crl_missing: Verdict = "accept"
+    crl_forged: Verdict = "refuse"
+
+
+class GroupConfig(_Table):
+    """A name that several users answer to, and speak as."""
+
+    uri: Annotated[str, AfterValidator(_group_uri)]
+    members: list[User] = Field(min_length=1, max_length=_MAX_MEMBERS)
+    mode: Literal["parallel", "hunt"] = "parallel"
+
+    @property
+    def user(self) -> str:
+        """The user part of its URI."""
+        return self.uri[len("sip:") :].partition("@")[0]
+
+    @model_validator(mode="after")
+    def _once(self) -> "GroupConfig":
+        for member in self.members:
+            if self.members.count(member) > 1:
+                raise ValueError(f"members: {member} is there twice")
+        return self
+
+
 class PeerConfig(_Table):
     """A domain with fixed addresses.
 
@@ -218,6 +302,15 @@ class PeerConfig(_Table):
     domain: Domain
     address: Addresses
     transport: Transport = "tls"
+    level: Level | None = None  # None: as `Config.least_level` finds
+    pin: list[Pin] = Field(default=[], max_length=_MAX_PINS)
+    profile: Literal["rfc8591", "rfc3261"] = "rfc8591"
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "PeerConfig":
+        if self.transport != "tls" and self.level not in {None, "none"}:
+            raise ValueError(f"level: {self.level} wants tls, and {self.domain} is reached over {self.transport}")
+        return self
 
     @model_validator(mode="after")
     def _certain(self) -> "PeerConfig":
@@ -268,6 +361,8 @@ class Config(_Table):
     auth: AuthConfig = AuthConfig()
     proxy: ProxyConfig = ProxyConfig()
     resolver: ResolverConfig = ResolverConfig()
+    security: SecurityConfig = SecurityConfig()
+    group: list[GroupConfig] = []
     peer: list[PeerConfig] = []
     metrics: MetricsConfig = MetricsConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -284,12 +379,54 @@ class Config(_Table):
                 raise ValueError(f"peer: {domain} is this domain itself")
             if domains.count(domain) > 1:
                 raise ValueError(f"peer: {domain} is there twice")
+        self._check_groups()
         sockets = [(one.transport == "udp", one.address, one.port) for one in self.listen]
         if len(set(sockets)) != len(sockets):
             raise ValueError("listen: two entries want the same socket")
         if self.metrics.listen is not None and (False, *parse_address(self.metrics.listen)) in sockets:
             raise ValueError("metrics.listen: is the socket of an entry of listen")
         return self
+
+    def _check_groups(self) -> None:
+        users = [group.user for group in self.group]
+        for group in self.group:
+            if group.uri.partition("@")[2] != self.domain:
+                raise ValueError(f"group: {group.uri} is not of {self.domain}")
+            if users.count(group.user) > 1:
+                raise ValueError(f"group: {group.uri} is there twice")
+            if group.user in _NO_GROUP:
+                raise ValueError(f"group: {group.uri}: `wisp account set --signer` means something else by that name")
+            for member in group.members:
+                if member in users:
+                    raise ValueError(f"group: {group.uri}: {member} is a group itself, and members are users")
+
+    def least_level(self, domain: str) -> str:
+        """What a call with users of a domain has to reach at least, of `LEVELS`.
+
+        It is the domain's own where it is a peer that has one, and "none" for a peer without TLS, which can reach no
+        other; else what `security` says; else "medium" where other domains are reached over TLS only.
+
+        Args:
+            domain: in lower case.
+        """
+        for peer in self.peer:
+            if peer.domain == domain:
+                if peer.level is not None:
+                    return peer.level
+                if peer.transport != "tls":
+                    return "none"
+        if self.security.level is not None:
+            return self.security.level
+        is_tls_only = not self.resolver.enabled or self.resolver.transports == ["tls"]
+        return "medium" if is_tls_only else "none"
+
+    def profile(self, domain: str) -> str:
+        """What a domain can read: ``rfc8591``, or ``rfc3261`` for RSA and AES-CBC only."""
+        return next((peer.profile for peer in self.peer if peer.domain == domain), "rfc8591")
+
+    def group_of(self, user: str) -> GroupConfig | None:
+        """The group that has this user part, or None."""
+        return next((group for group in self.group if group.user == user), None)
 
     def path(self, name: str) -> Path:
         """A path of the configuration, relative to its file."""

@@ -15,7 +15,7 @@ is not answered (RFC 4320).
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -27,6 +27,9 @@ from sipwire.transaction import T1_MS, TIMEOUT, cancel_for
 
 from .best import best_response
 from .branch import MAX_BREADTH, Branch
+from .claims import strip_claims
+from .hangup import ends_of
+from .refusal import RefusedError, retry_after_s
 from .resolver import ResolveError
 from .transactions import GONE, new_branch, new_token
 from .transport.flow import Flow
@@ -35,62 +38,20 @@ from .transport.udp import UdpFlow
 from .ways import Groups, Way, size_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
-    from .config import ProxyConfig
-    from .resolver import Resolver
-    from .routes import Routes
-    from .transactions import Client, Server, Transactions
-    from .transport.trunk import Trunks
+    from .agent.assistance import Assistance
+    from .agent.security import Sent
+    from .surroundings import Surroundings
+    from .transactions import Client, Server
 
-__all__ = ["MAX_BREADTH", "NEVER_FORWARDED", "Fork", "Surroundings"]
+__all__ = ["MAX_BREADTH", "Fork"]
 
 _log = structlog.get_logger("fork")
 _LIFE_S = 64 * T1_MS / 1000  # of a transaction that nobody answers
 _ELSEWHERE = b'SIP;cause=200;text="Call completed elsewhere"'  # RFC 3326: a call that others took was not missed
 _MAX_DATAGRAM_BYTES = 1300  # section 18.1.1: a larger request goes by a stream, where the other end takes one
-_MAX_RETRY_AFTER_S = 600  # of a 503: nobody keeps a server out of use for longer
 _DIALOG_METHODS = ("INVITE", "SUBSCRIBE", "REFER")
-#: Headers that are between a user and its neighbour, or that only a neighbour may write: nothing that arrives may speak
-#: of verification, or of an identity that nobody has asserted here (RFC 3325 section 5).
-NEVER_FORWARDED = frozenset(
-    (
-        "security-assist",
-        "security-status",
-        "security-client",
-        "security-verify",
-        "p-asserted-identity",
-        "p-preferred-identity",
-        "remote-party-id",
-    )
-)
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What all forks of a proxy share.
-
-    Attributes:
-        config: timers.
-        transactions: sends.
-        routes: our place in route sets.
-        resolver: finds servers.
-        trunks: connects to them.
-        warn: makes the Warning value of a reason.
-        spawn: runs what has to wait.
-        retarget: the groups for a 3xx that is for us to follow, and what is left of it for the caller.
-        strip_challenges: takes challenges in our name out of a response.
-    """
-
-    config: "ProxyConfig"
-    transactions: "Transactions"
-    routes: "Routes"
-    resolver: "Resolver"
-    trunks: "Trunks"
-    warn: "Callable[[str], bytes]"
-    spawn: "Callable[[Coroutine[None, None, None]], None]"
-    retarget: "Callable[[Fork, Response], tuple[Groups, bool]]"
-    strip_challenges: "Callable[[Response], None]"
 
 
 class Fork:
@@ -103,6 +64,8 @@ class Fork:
 
     Attributes:
         request: what came, until it has been answered: the transaction may be over before, with its connection.
+        assistance: what the security agent does for it; set before it begins.
+        opened: the request as it goes on, with what was sealed opened.
         cancelled: whether the caller has cancelled.
         tried: users that have been tried, so that redirections can't run in circles.
     """
@@ -117,17 +80,20 @@ class Fork:
         "_groups",
         "_loop_hash",
         "_ring_timer",
+        "assistance",
         "cancelled",
         "is_invite",
         "method",
+        "opened",
         "request",
         "server",
         "tried",
     )
 
-    def __init__(self, server: "Server", surroundings: Surroundings, done: "Callable[[Fork, int], None]") -> None:
+    def __init__(self, server: "Server", surroundings: "Surroundings", done: "Callable[[Fork, int], None]") -> None:
         self.server = server
-        self.request = server.request
+        self.request = self.opened = server.request
+        self.assistance: Assistance
         self.method = server.request.method
         self.is_invite = self.method == "INVITE"
         self.cancelled = False
@@ -186,9 +152,9 @@ class Fork:
     def _next_way(self, branch: Branch) -> None:
         """Try the next way of a branch that has one."""
         way = branch.way = branch.ways.pop(0)
-        if way.flow is not None:
+        if way.flow is not None and way.is_phone:
             try:
-                self._send(branch, way, way.flow)
+                self._send(branch, way, way.flow, way.request)
             except ParseError as error:
                 self._give_up(branch, error.status, error.reason)
         else:
@@ -197,9 +163,17 @@ class Fork:
     async def _reach(self, branch: Branch, way: Way) -> None:
         """Find a server, connect to it, and send. Nobody sees what goes wrong here: it has to end the branch."""
         try:
-            flow = await self._find(branch, way)
-            if flow is not None and not branch.ended:  # cancelled meanwhile
-                self._send(branch, way, flow)
+            flow = way.flow or await self._find(branch, way)
+            if flow is None or branch.ended:  # cancelled meanwhile
+                return
+            request = way.request
+            if not way.is_phone:
+                domain = way.domain or min(flow.identities, default="")
+                request, branch.sent = await self.assistance.forward(request, flow, domain, branch.plain)
+            if not branch.ended:
+                self._send(branch, way, flow, request)
+        except RefusedError as refusal:
+            self._give_up(branch, refusal.status, refusal.reason, *refusal.headers)
         except ParseError as error:
             self._give_up(branch, error.status, error.reason)
         except Exception:
@@ -213,7 +187,7 @@ class Fork:
             if way.target is None:
                 assert way.uri is not None
                 way.target, *others = await around.resolver.locate(way.uri)
-                branch.ways[:0] = [Way(way.request, target=target, is_phone=way.is_phone) for target in others]
+                branch.ways[:0] = [replace(way, target=target, uri=None) for target in others]
             kept = around.trunks.kept(way.target) is not None
             flow = await around.trunks.flow(way.target)
         except (ResolveError, TrunkError) as error:
@@ -224,12 +198,14 @@ class Fork:
             return None
         if kept and not way.again and not branch.ended:
             # It may have died without our knowing: once more then, on a new one.
-            branch.ways.insert(0, Way(way.request, target=way.target, again=True, is_phone=way.is_phone))
+            branch.ways.insert(0, replace(way, uri=None, again=True))
         return flow
 
-    def _send(self, branch: Branch, way: Way, flow: Flow) -> None:
+    def _send(self, branch: Branch, way: Way, flow: Flow, request: Request) -> None:
         around = self._around
-        request = way.request.copy()
+        request = request.copy()
+        if way.is_phone:
+            self.assistance.hand_on(request, way.user)
         to_tag = request.to.tag
         if (request.method in _DIALOG_METHODS and not to_tag) or (request.method == "NOTIFY" and to_tag):
             # A NOTIFY makes the dialog, where it comes before the 2xx to its SUBSCRIBE (RFC 6665 section 4.4.1).
@@ -289,9 +265,14 @@ class Fork:
                 self._around.resolver.works(target)
                 self._around.trunks.works(target.domain)
             remove_first(event, "via")
-            _strip(event)
+            strip_claims(event)
             if event.status in (401, 407):
                 self._around.strip_challenges(event)
+            if branch.refused:
+                self._hang_up(branch, client, event)
+                return
+            if not self._take(branch, client, event):
+                return
             if event.status < 200:
                 self._provisional(branch, event)
             elif event.get("via") is None:
@@ -356,7 +337,7 @@ class Fork:
             self._cancel(branch)
         elif response.status > 100 and self.is_invite and response.get("via") is not None:
             # RFC 4320 section 4.1 has no other than 100 for the rest, and that is for one hop.
-            self.server.respond(response)
+            self._respond(branch, response)
 
     def _final(self, branch: Branch, response: Response) -> None:
         branch.final = response
@@ -384,7 +365,7 @@ class Fork:
         branch.ways = [way for way in branch.ways if not way.again]  # the connection was alive
         if response.status == 503 and target is not None:
             # RFC 3263 section 4.3: the next server of the same domain.
-            self._around.resolver.failed(target, _retry_after(response))
+            self._around.resolver.failed(target, retry_after_s(response))
             following = branch.ways[0].target if branch.ways else None
             return following is not None and following.domain == target.domain
         if response.status == 430 or (response.status == 408 and not branch.ringing):
@@ -421,8 +402,8 @@ class Fork:
         branch.stop()
         self._groups.clear()
         self._stop_ringing()
-        self.server.respond(response)  # every 2xx to an INVITE, of every branch
-        self._finish(response.status)
+        status = self._respond(branch, response)  # every 2xx to an INVITE, of every branch
+        self._finish(status)
         self._cancel_others(branch, [_ELSEWHERE])
 
     def _give_up(self, branch: Branch, status: int, phrase: str, *headers: tuple[str, bytes]) -> None:
@@ -483,8 +464,8 @@ class Fork:
             self._stop_ringing()
             self._ring_timer = self._loop.call_later(max(left, 0.0), self._say_nothing)
         else:
-            self.server.respond(best)
-            self._finish(best.status)
+            branch = next((one for one in self._branches if one.verdict is best), self._branches[0])
+            self._finish(self._respond(branch, best))
 
     def _say_nothing(self) -> None:
         self.server.abandon()
@@ -506,7 +487,86 @@ class Fork:
             self._answered = True
             self._stop_ringing()
             self._done(self, status)
-            self.request = GONE
+            self.request = self.opened = GONE
+
+    # What the security agent has to do with it.
+
+    def _take(self, branch: Branch, client: "Client", response: Response) -> bool:
+        """Open what came over a trunk; returns whether there is anything left to do with it."""
+        way = branch.way
+        assert way is not None
+        flow = client.flow
+        domain = way.domain or min(flow.identities, default="")
+        sent = branch.sent
+        if sent is not None and response.status in (415, 493) and self._ask_again(branch, sent, response):
+            return False
+        try:
+            self.assistance.take(response, sent, flow, domain, way.user, way.group)
+        except (RefusedError, ParseError) as error:
+            self._refuse_answer(branch, client, response, error)
+            return False
+        return True
+
+    def _ask_again(self, branch: Branch, sent: "Sent", response: Response) -> bool:
+        """Send a request once more that was sealed for somebody else, or for somebody who can't read that."""
+        agent = self.assistance.agent
+        if branch.asked_again or branch.passed or self._answered or branch.way is None or not sent.is_sealed:
+            return False
+        if not (response.status == 493 and agent.learn(response, sent)):
+            if not agent.goes_plain(sent):
+                return False
+            branch.plain = f"answered {response.status}"
+        branch.asked_again = True
+        branch.ways.insert(0, replace(branch.way))
+        self._renew(branch)
+        return True
+
+    def _respond(self, branch: Branch, response: Response) -> int:
+        """Answer with what came of a branch; returns the status that was answered with."""
+        way = branch.way
+        try:
+            response = self.assistance.give(response, "" if way is None else way.user)
+        except RefusedError as refusal:
+            if branch.client is not None and not branch.local:
+                self._hang_up(branch, branch.client, response)
+            if response.status < 200:
+                return response.status  # without it the call goes on; its answer is what counts
+            response = self.request.response(refusal.status, refusal.reason, new_token(4))
+            for name, value in refusal.headers:
+                response.add(name, value)
+        self.server.respond(response)
+        return response.status
+
+    def _refuse_answer(
+        self, branch: Branch, client: "Client", response: Response, error: RefusedError | ParseError
+    ) -> None:
+        """An answer that has failed a check: the caller gets the reason instead, and who answered is hung up on."""
+        _log.warning("answer refused", reason=str(error), method=self.method)
+        headers = error.headers if isinstance(error, RefusedError) else ()
+        if isinstance(error, ParseError):
+            headers = (("Warning", self._around.warn(error.reason)),)
+        branch.refused = True
+        branch.ways = []
+        self._hang_up(branch, client, response)
+        status, reason = (error.status, error.reason) if isinstance(error, RefusedError) else (502, "Bad Gateway")
+        self._give_up(branch, status, reason, *headers)
+
+    def _hang_up(self, branch: Branch, client: "Client", response: Response) -> None:
+        """End what a branch has begun, or go on to: CANCEL it while it rings, ACK and BYE once it is a call."""
+        if not self.is_invite or response.status >= 300:
+            return
+        if response.status < 200:
+            branch.ringing = True
+            self._cancel(branch)
+            return
+        try:
+            ack, bye = ends_of(response, self._around.routes)
+        except ParseError:
+            return  # nobody can be told
+        self._around.transactions.send_ack(ack, client.flow, new_branch())
+        if not branch.hung_up:
+            branch.hung_up = True
+            self._around.transactions.request(bye, client.flow, _ignore)
 
     # Time, and CANCEL.
 
@@ -582,21 +642,6 @@ class Fork:
             # Section 16.8: "the proxy MUST behave as if the transaction received a 408".
             branch.client.abandon()
             self._no_answer(branch)
-
-
-def _strip(response: Response) -> None:
-    """Take out what only a neighbour may write."""
-    if not NEVER_FORWARDED.isdisjoint(key for key, _ in response.fields):
-        for key in NEVER_FORWARDED:
-            remove(response, key)
-
-
-def _retry_after(response: Response) -> float | None:
-    """The seconds of a Retry-After, None where there is none that can be read."""
-    value = (response.get("retry-after") or b"").split(b";")[0].split(b"(")[0].strip()
-    if not value.isdigit() or len(value) > 9:
-        return None
-    return min(float(value), _MAX_RETRY_AFTER_S)
 
 
 def _ignore(client: "Client", event: "Response | str") -> None:

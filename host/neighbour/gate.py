@@ -30,6 +30,8 @@ from .nonces import FRESH, Nonces
 from .refusal import RefusedError, warning
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from sipwire.message import Message, Request, Response
 
     from .hop import Hops
@@ -91,6 +93,7 @@ class Gate:
         limits: how much who may ask.
         screen: for what only now turns out to begin something.
         metrics: counts.
+        groups: in whose name their members may speak.
         md5: whether accounts may use MD5.
     """
 
@@ -103,6 +106,7 @@ class Gate:
         limits: "Limits",
         screen: "Screen",
         metrics: "Metrics",
+        groups: "Mapping[str, list[str]]",
         *,
         md5: bool,
     ) -> None:
@@ -115,6 +119,7 @@ class Gate:
         self._limits = limits
         self._screen = screen
         self._metrics = metrics
+        self._groups = groups
         self._md5 = md5
         self._may_tell = Seldom()
 
@@ -143,8 +148,9 @@ class Gate:
 
     async def _sender(self, request: "Request", flow: "Flow", uri: Uri, host: str, *, in_dialog: bool) -> Sender:
         ours = host == self._domain
+        members = self._groups.get(user_of(uri) or "", ()) if ours else ()
         if isinstance(flow, HopFlow):
-            if not ours or user_of(uri) != flow.user:
+            if not ours or (user_of(uri) != flow.user and flow.user not in members):
                 raise self._refuse("identity", f"From is not sip:{flow.user}@{self._domain}")
             return Sender(TERMINAL, flow.user)
         if flow.identities:
@@ -157,13 +163,28 @@ class Gate:
             # "A request from a terminal account that is not in a frame ... gets 494", sent once.
             raise self._hops.wants_other()
         if in_dialog:
-            if ours and account is None:
+            if ours and account is None and not members:
                 raise self._refuse("stranger", "no user of this domain any more")
             return Sender(DIALOG, name=(uri.aor() if uri.is_sip else request.from_.uri).decode("latin-1"))
         if not ours:
             raise self._refuse("stranger", "requests of other domains come over mutual TLS")
+        if members:
+            user = self._member(request, members)
         await self.authenticate(request, user, "proxy-authorization", flow)
         return Sender(PHONE, user or "")
+
+    def _member(self, request: "Request", members: "Collection[str]") -> str | None:
+        """The member of a group whose credentials a request has, None where it has none of one."""
+        for value in request.get_all("proxy-authorization"):
+            try:
+                _, params = parse_scheme(value)
+                name = get_param(params, "username") or b""
+            except ParseError:
+                continue
+            account = self._accounts.by_auth_user(name.decode("utf-8", "replace"))
+            if account is not None and account.user in members and not account.is_terminal:
+                return account.user
+        return None
 
     def charge(self, sender: Sender, request: "Request", flow: "Flow") -> None:
         """Charge who sent a request for it, and remember that they were at the address where it came from.

@@ -90,6 +90,8 @@ class Metrics:
         self.overload_refused = counter("wisp_overload_refused", "Requests refused because of overload")
         self.trunk_failures = counter("wisp_trunk_failures", "Trunk connections that failed", "domain")
         self.connections_refused = counter("wisp_connections_refused", "TCP and TLS connections refused", "reason")
+        self.asymmetric = counter("wisp_asymmetric", "Asymmetric operations of the security agent", "operation")
+        self.security_refused = counter("wisp_security_refused", "Messages the security agent refused", "reason")
         self.overload = Gauge(
             "wisp_overload", "Overload, from 0 to 1: 3x strangers are refused, 3x-2 others", registry=self.registry
         )

@@ -20,13 +20,17 @@ from sipwire.headers import Address, Via
 from sipwire.message import Request, Response
 from sipwire.uri import Uri, uri_of
 
+from .agent.assistance import Assistance
+from .agent.policy import Wish
+from .claims import CLAIMS, strip_claims
 from .eager import Eager
-from .fork import MAX_BREADTH, NEVER_FORWARDED, Fork, Surroundings
-from .gate import PHONE, Gate, Sender, user_of
+from .fork import MAX_BREADTH, Fork
+from .gate import DIALOG, PHONE, Gate, Sender, user_of
 from .redirect import Redirect
 from .refusal import RefusedError, warning
 from .resolver import ResolveError
 from .store.database import StoreBusyError, StoreError
+from .surroundings import Surroundings
 from .targets import Targets
 from .transactions import new_branch
 from .transport.flow import FlowClosedError, peer_named
@@ -36,6 +40,10 @@ from .ways import Groups, Way
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .agent.credentials import CredentialService
+    from .agent.groups import Member
+    from .agent.membership import Membership
+    from .agent.security import SecurityAgent
     from .config import Config
     from .hop import Hops
     from .location import Location
@@ -44,7 +52,7 @@ if TYPE_CHECKING:
     from .resolver import Resolver
     from .routes import Routes
     from .screen import Screen
-    from .store.accounts import Accounts
+    from .store.accounts import Account, Accounts
     from .transactions import Server, Transactions
     from .transport.flow import Flow
     from .transport.udp import UdpTransport
@@ -58,7 +66,7 @@ _CANCEL_AFTER_S = 1.0  # how long after a 2xx a CANCEL still finds its INVITE, a
 _MAX_UINT = 0xFFFFFFFF
 _OPTIONS_SUPPORTED = {b"sec-agree"}
 #: Headers that may be, in part or whole, between the sender and us.
-_FOR_US = NEVER_FORWARDED | {"authorization", "proxy-authorization", "require", "proxy-require"}
+_FOR_US = CLAIMS | {"authorization", "proxy-authorization", "require", "proxy-require", "subject"}
 _ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER"
 _METHODS = frozenset(
     (
@@ -96,6 +104,9 @@ class Proxy:
         connections: all that are open, by token.
         metrics: counts.
         screen: says whether strangers are answered.
+        agent: signs, encrypts, verifies and decrypts.
+        membership: knows who speaks as a group.
+        credentials: tells and asks whose certificate is which.
     """
 
     def __init__(
@@ -113,6 +124,9 @@ class Proxy:
         connections: "Mapping[bytes, Flow]",
         metrics: "Metrics",
         screen: "Screen",
+        agent: "SecurityAgent",
+        membership: "Membership",
+        credentials: "CredentialService",
     ) -> None:
         self._config = config
         self._domain = config.domain
@@ -127,9 +141,15 @@ class Proxy:
         self._trunks = trunks
         self._metrics = metrics
         self._screen = screen
+        self._agent = agent
+        self._credentials = credentials
         self._work = Eager()
         self._forks: dict[bytes, Fork] = {}
-        self._targets = Targets(config.domain, location, accounts, hops, routes.is_ours, connections, self._warning)
+        self._groups = membership.groups
+        self._membership = membership
+        self._targets = Targets(
+            config.domain, location, accounts, hops, self._groups, routes.is_ours, connections, self._warning
+        )
         self._around = Surroundings(
             config.proxy,
             transactions,
@@ -224,7 +244,7 @@ class Proxy:
     def _refuse(self, server: "Server", refusal: RefusedError) -> None:
         """Say no: to whom we know for good, to others once, and to those who ask too often not at all."""
         if server.admitted and refusal.status not in _CHALLENGES:
-            server.reject(refusal.status, refusal.reason, *refusal.headers)
+            server.reject(refusal.status, refusal.reason, *refusal.headers, body=refusal.body)
         elif server.admitted or refusal.is_paid or self._screen.may_answer(server.flow):
             server.answer_once(refusal.status, refusal.reason, *refusal.headers)
         else:
@@ -240,6 +260,49 @@ class Proxy:
         server.flow.trust()
         self._metrics.registrations.labels("200").inc()
 
+    # Security.
+
+    def _wish_of(self, request: Request, sender: Sender) -> Wish:
+        """What one of ours wants done for a request; nothing, for others."""
+        account = self._account_of(sender)
+        return Wish() if account is None else self._agent.asked(request, account)
+
+    def _account_of(self, sender: Sender) -> "Account | None":
+        """The account of a sender of ours; one that is known by its dialog alone is named by its address."""
+        if sender.kind != DIALOG:
+            return self._accounts.by_user(sender.user)
+        uri = uri_of(sender.name.encode("latin-1"))
+        ours = uri.is_sip and uri.host.lower() == self._domain.encode()
+        return self._accounts.by_user(user_of(uri) or "") if ours else None
+
+    def _assist(self, request: Request, written: Request, flow: "Flow", sender: Sender, wish: Wish) -> Assistance:
+        """What the security agent makes of a request.
+
+        Args:
+            request: is opened where it comes from elsewhere, and is the group's where a member speaks as one.
+            written: as its sender wrote it.
+            flow: how it came.
+            sender: who that is.
+            wish: what it wants.
+
+        Raises:
+            RefusedError: a check failed, or a level is not reached.
+        """
+        account = self._account_of(sender)
+        assistance = Assistance(self._agent, self._accounts, self._groups, self._domain, flow, account, wish)
+        if self._groups.exist:
+            assistance.written = (written.get("from") or b"", written.call_id)
+            assistance.member = self._membership.of_sender(request, account) if sender.is_local else None
+        if assistance.member is not None:
+            self._groups.disguise(request, assistance.member)
+        elif account is None:
+            uri = uri_of(request.uri)
+            here = not request.to.tag and request.get("route") is None and self._routes.is_ours(uri)
+            callee = user_of(uri if here else request.to.parsed_uri()) or ""
+            domain = request.from_.parsed_uri().host.decode("latin-1").lower()
+            assistance.open(request, callee, domain)
+        return assistance
+
     # Forwarding.
 
     async def _proxy(self, server: "Server", fork: Fork) -> None:
@@ -248,7 +311,7 @@ class Proxy:
         self._check(request, keys)
         loop_hash = _loop_hash(request)
         self._check_loop(request, loop_hash)
-        known, token = self._routes.take(request)
+        known, token, request = self._membership.take(request, server.flow)
         self._check_sips(request, server.flow)
         in_dialog = known and bool(request.to.tag)
         sender = await self._gate.admit(server.request, server.flow, in_dialog=in_dialog)
@@ -258,15 +321,23 @@ class Proxy:
         uri = uri_of(request.uri)
         if not uri.is_sip:
             raise RefusedError(416, "Unsupported URI Scheme")
-        if request.get("route") is None and uri.user is None and self._routes.is_ours(uri):
+        here = request.get("route") is None and self._routes.is_ours(uri)
+        if here and self._credentials.handle(server, request, sender):
+            self._forks.pop(server.key, None)
+            return
+        if here and uri.user is None:
             self._answer_ourselves(server)
             self._forks.pop(server.key, None)
             return
         breadth = request.uint("max-breadth", _MAX_UINT) if "max-breadth" in keys else None
+        wish = self._wish_of(request, sender)
         self._prepare(request)
         if fork.cancelled:
             raise RefusedError(487, "Request Terminated")
-        groups = self._find(request, sender, token)
+        fork.assistance = self._assist(request, server.request, server.flow, sender, wish)
+        to_member = self._membership.behind(request)
+        fork.opened = request
+        groups = self._find(request, sender, token, to_member)
         fork.begin(groups, MAX_BREADTH if breadth is None else min(breadth, MAX_BREADTH), loop_hash)
 
     def _check(self, request: Request, keys: set[str]) -> None:
@@ -310,7 +381,7 @@ class Proxy:
         if _FOR_US.isdisjoint(key for key, _ in request.fields):
             return
         request.compact()
-        request.fields = [field for field in request.fields if field[0] not in NEVER_FORWARDED]
+        strip_claims(request)
         self._gate.strip_credentials(request)
         for key in ("require", "proxy-require"):
             if b"sec-agree" in tokens(request, key):
@@ -320,24 +391,23 @@ class Proxy:
                 if rest:
                     request.add(key.title(), b", ".join(rest))
 
-    def _find(self, request: Request, sender: Sender, token: bytes) -> Groups:
+    def _find(self, request: Request, sender: Sender, token: bytes, member: "Member | None") -> Groups:
         """Find out where it goes (section 16.5).
 
         Raises:
             RefusedError: nowhere.
         """
         targets = self._targets
-        user = targets.user_here(request, sender)
+        user = targets.user_here(request, sender) if member is None else None
         if user is not None:
-            bindings = self._location.of(user)
-            moved = self._redirect.answer(request, sender, user, bindings)
+            moved = self._redirect.answer(request, sender, user, self._location.of(user))
             if moved is not None:
                 raise moved
-            return targets.of_bindings(request, bindings)
+            return targets.of_user(request, user)
         peer = peer_named(token, request.uri)
         if peer is not None:
-            return [[[Way(request, uri=peer, is_phone=False)]]]
-        ways = targets.in_dialog(request, token)
+            return [[[Way(request, uri=peer, is_phone=targets.is_phone(request))]]]
+        ways = targets.in_dialog(request, token, member)
         if ways:
             return [[ways]]
         if token and request.get("route") is None:
@@ -360,17 +430,15 @@ class Proxy:
             fork.tried.add(user_of(first) or "")
         for contact, uri in _redirections(response):
             user = user_of(uri) if uri.scheme == first.scheme and self._routes.is_ours(uri) else None
-            if user is None or self._accounts.by_user(user) is None:
+            if user is None or (self._accounts.by_user(user) is None and self._groups.of(user) is None):
                 left.append(contact)
             elif user not in fork.tried:
                 # By user: URIs can be written in any number of ways, and each would be followed.
                 fork.tried.add(user)
-                request = fork.request.copy()
-                self._routes.take(request)
-                self._prepare(request)
+                request = fork.opened.copy()
                 request.uri = contact.uri
                 try:
-                    groups += self._targets.of_bindings(request, self._location.of(user))
+                    groups += self._targets.of_user(request, user)
                 except RefusedError:
                     left.append(contact)
         if groups and left:
@@ -384,21 +452,26 @@ class Proxy:
             ack = request.copy()
             if ack.uint("max-forwards", 255) == 0:
                 return
-            known, token = self._routes.take(ack)
+            known, token, ack = self._membership.take(ack, flow)
             self._check_sips(ack, flow)
             if not known or not ack.to.tag:
                 self._screen.may_answer(flow)
                 return  # of no dialog that was made through here: to a challenge, mostly
             sender = await self._gate.admit(request, flow, in_dialog=True)
+            wish = self._wish_of(ack, sender)
             self._prepare(ack)
+            assistance = self._assist(ack, request, flow, sender, wish)
+            to_member = self._membership.behind(ack)
             peer = peer_named(token, ack.uri)
-            ways = self._targets.in_dialog(ack, token) if peer is None else []
+            ways = self._targets.in_dialog(ack, token, to_member) if peer is None else []
             elsewhere = not token and not self._routes.is_ours(uri_of(ack.uri))
             if not ways and (elsewhere or peer is not None or ack.get("route") is not None):
                 targets = await self._resolver.locate(peer or self._targets.next_hop(ack, sender))
-                ways = [Way(ack, target=targets[0])]
+                ways = [Way(ack, target=targets[0], is_phone=peer is not None and self._targets.is_phone(ack))]
             goes = await self._open(ways)
             if goes is not None:
+                if ack.body and not ways[0].is_phone:
+                    ack, _ = await assistance.forward(ack, goes, min(goes.identities, default=""), "")
                 self._transactions.send_ack(ack, goes, new_branch())
         except (RefusedError, ParseError, ResolveError, TrunkError, FlowClosedError, StoreError) as error:
             # An ACK is never answered; the callee repeats its 2xx and gives up in the end.

@@ -1,8 +1,14 @@
-"""How a step on a request's way says no."""
+"""How a step on a request's way says no, and how others do."""
 
-__all__ = ["RefusedError", "warning"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sipwire.message import Response
+
+__all__ = ["RefusedError", "retry_after_s", "warning"]
 
 _MAX_TEXT = 200  # characters of a Warning, more than any reason of ours has; what others wrote may be longer
+_MAX_RETRY_AFTER_S = 600  # of a 503: nobody keeps a server out of use for longer
 
 
 class RefusedError(Exception):
@@ -11,15 +17,19 @@ class RefusedError(Exception):
     Attributes:
         status, reason: of the answer.
         headers: to add to it.
+        body: of it; its type is among the headers.
         is_paid: whether somebody has been charged for the answer; else the address pays that the request came from.
     """
 
-    def __init__(self, status: int, reason: str, *headers: tuple[str, bytes], is_paid: bool = False) -> None:
+    def __init__(
+        self, status: int, reason: str, *headers: tuple[str, bytes], is_paid: bool = False, body: bytes = b""
+    ) -> None:
         super().__init__(f"{status} {reason}")
         self.status = status
         self.reason = reason
         self.headers = headers
         self.is_paid = is_paid
+        self.body = body
 
 
 def warning(domain: str, text: str, code: int = 399) -> tuple[str, bytes]:
@@ -35,3 +45,11 @@ def warning(domain: str, text: str, code: int = 399) -> tuple[str, bytes]:
     """
     shown = "".join(char if char.isprintable() and char not in '"\\' else "?" for char in text.replace('"', "'"))
     return "Warning", f'{code} {domain} "{shown[:_MAX_TEXT]}"'.encode("utf-8", "replace")
+
+
+def retry_after_s(response: "Response") -> float | None:
+    """The seconds of a Retry-After, None where there is none that can be read."""
+    value = (response.get("retry-after") or b"").split(b";")[0].split(b"(")[0].strip()
+    if not value.isdigit() or len(value) > 9:
+        return None
+    return min(float(value), _MAX_RETRY_AFTER_S)

@@ -7,10 +7,24 @@ import functools
 import ipaddress
 import resource
 import ssl
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
+from .agent.certificates import Certificates
+from .agent.credentials import CredentialService
+from .agent.freshness import Freshness
+from .agent.groups import Groups
+from .agent.keyring import CertificateError
+from .agent.membership import Membership
+from .agent.path import Paths
+from .agent.recipients import Recipients
+from .agent.refresh import Refresh, crl_settings, pins_of, read_roots
+from .agent.revocation import Revocation, RevocationError
+from .agent.security import SecurityAgent
+from .agent.trust import Trust
 from .check import certificate_trouble, check
 from .config import ConfigError, parse_address
 from .gate import Gate
@@ -28,7 +42,7 @@ from .screen import Screen
 from .store.accounts import Accounts
 from .store.database import Store, StoreError, migrate
 from .transactions import Transactions
-from .transport.connections import Connections, open_stream
+from .transport.connections import Acceptor, Connections, open_stream
 from .transport.flow import FlowClosedError, Listener, numbered
 from .transport.stun import answer_binding, is_stun
 from .transport.tls import client_context, server_context
@@ -38,7 +52,7 @@ from .transport.udp import UdpFlow, UdpTransport, open_udp
 if TYPE_CHECKING:
     from .config import Config
 
-__all__ = ["Neighbour", "StartError"]
+__all__ = ["Neighbour", "StartError", "now"]
 
 _log = structlog.get_logger("neighbour")
 _TIDY_S = 1.0  # between two looks for expired bindings and changed accounts
@@ -48,6 +62,11 @@ _OTHER_FILES = 320  # sockets that listen, questions to name servers, the store,
 
 class StartError(Exception):
     """The neighbour can't start, for no fault of its configuration's; the text says why and what helps."""
+
+
+def now() -> datetime:
+    """The time, with its zone."""
+    return datetime.fromtimestamp(time.time(), UTC)
 
 
 class Neighbour:
@@ -63,6 +82,8 @@ class Neighbour:
         self.connections = Connections(
             _connection_limit(), config.proxy.idle_s, self.metrics, _taken_for(config, ("tcp", "udp"))
         )
+        self._acceptors: list[Acceptor] = []
+        self._refresh: Refresh | None = None
         # What to do at the end, in reverse order of its beginning.
         self._closing = contextlib.AsyncExitStack()
 
@@ -87,15 +108,18 @@ class Neighbour:
     async def _start(self) -> None:
         config = self._config
         try:
+            certificates = Certificates(config, now)
             server_tls, client_tls = _contexts(config)
             await asyncio.to_thread(migrate, config.store_url)
             store = Store(config.store_url, config.limits.max_writes)
             self._closing.push_async_callback(store.close)
             await store.open()
-            await self._wire(store, client_tls)
+            await self._wire(store, client_tls, certificates)
             await self._listen(server_tls)
         except StoreError as error:
             raise ConfigError([f"{config.where('store', 'url')}: {error}"]) from error
+        except CertificateError as error:
+            raise ConfigError([f"{config.where('tls', 'certificate')}: {error}"]) from error
         if config.metrics.listen is not None:
             try:
                 self._closing.callback(self.metrics.serve(config.metrics.listen))
@@ -115,7 +139,7 @@ class Neighbour:
             _log.warning("configuration", warning=line)
         _log.info("ready", domain=config.domain, bindings=len(self._location), agreements=len(self._hops))
 
-    async def _wire(self, store: Store, client_tls: ssl.SSLContext) -> None:
+    async def _wire(self, store: Store, client_tls: ssl.SSLContext, certificates: Certificates) -> None:
         config, metrics = self._config, self.metrics
         self._accounts = Accounts(store)
         await self._accounts.refresh()
@@ -150,7 +174,8 @@ class Neighbour:
             metrics,
             functools.partial(certificate_trouble, config),
         )
-        routes = Routes(config.domain, self._listeners, await load_key(store))
+        key = await load_key(store)
+        routes = Routes(config.domain, self._listeners, key)
         gate = Gate(
             config.domain,
             self._accounts,
@@ -159,6 +184,7 @@ class Neighbour:
             self._limits,
             screen,
             metrics,
+            {group.user: group.members for group in config.group},
             md5=config.auth.md5,
         )
         registrar = Registrar(
@@ -172,6 +198,9 @@ class Neighbour:
         self._accounts.gone = registrar.revoke
         self._transactions = Transactions(
             metrics, screen, config.limits.max_transactions, trace=config.log.level == "debug"
+        )
+        self._credentials = CredentialService(
+            config, certificates, self._accounts, self._transactions, resolver, self._trunks
         )
         self._proxy = Proxy(
             config,
@@ -187,6 +216,9 @@ class Neighbour:
             self.connections.by_token,
             metrics,
             screen,
+            self._secure(certificates),
+            Membership(Groups(config, key), routes, self._location, config.domain),
+            self._credentials,
         )
         self._transactions.user = self._proxy
         self._transactions.again = self._trunks.again
@@ -194,10 +226,42 @@ class Neighbour:
         self.connections.malformed = self._transactions.malformed
         self.connections.aliased = self._trunks.alias
         self._closing.callback(self._hops.note)
+        self._closing.push_async_callback(self._credentials.close)
         self._closing.push_async_callback(self._proxy.close)
         self._closing.callback(self.connections.close)
         self._closing.callback(self._trunks.close)
         self._closing.callback(resolver.close)
+
+    def _secure(self, certificates: Certificates) -> SecurityAgent:
+        """Make the security agent, and what keeps its certificates up to date.
+
+        Raises:
+            ConfigError: the configuration names roots or revocation lists that can't be read.
+        """
+        config = self._config
+        try:
+            roots = read_roots(config)
+            revocation = Revocation.read(map(config.path, config.security.crl))
+        except (OSError, ValueError, RevocationError) as error:
+            raise ConfigError([f"{config.where('tls', 'ca')}: {error}"]) from error
+        of_domain, pins = pins_of(config)
+        paths = Paths(roots, revocation, crl_settings(config), pins, sha1=config.security.rfc6216, now=now)
+        trust = Trust(paths, of_domain)
+        recipients = Recipients(certificates, trust, self._credentials.fetch)
+        self._refresh = Refresh(config, certificates, paths, self._use_tls, self._credentials.changed)
+        return SecurityAgent(config, certificates, trust, recipients, Freshness(time.time), self.metrics, time.time)
+
+    def _use_tls(self) -> None:
+        """Take up another certificate, or other roots, for connections from now on."""
+        server_tls, client_tls = _contexts(self._config)
+        for acceptor in self._acceptors:
+            acceptor.use(server_tls)
+        self._trunks.use(client_tls)
+
+    def reload(self) -> None:
+        """Read certificates, roots and revocation lists again; while it starts they are about to be read anyway."""
+        if self._refresh is not None:
+            self._refresh.everything()
 
     async def _listen(self, server_tls: ssl.SSLContext) -> None:
         for number, listener in enumerate(self._listeners):
@@ -212,7 +276,9 @@ class Neighbour:
                     self._trunks.add_udp(transport)
                 else:
                     context = server_tls if listener.transport == "tls" else None
-                    self._closing.callback(open_stream(listener, self.connections, context).close)
+                    acceptor = open_stream(listener, self.connections, context)
+                    self._acceptors.append(acceptor)
+                    self._closing.callback(acceptor.close)
             except OSError as error:
                 place = self._config.where("listen", number)
                 raise StartError(f"{place}: {where}: {_told(error)}") from error
@@ -242,6 +308,8 @@ class Neighbour:
             await asyncio.sleep(_TIDY_S)
             for binding in self._location.expire():
                 _log.info("expired", user=binding.user)
+            if self._refresh is not None:
+                self._refresh.look()
             try:
                 await self._accounts.refresh()
             except StoreError as error:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from sipwire.message import Request
 
+    from .agent.groups import Groups as GroupNames
+    from .agent.groups import Member
     from .hop import Hops
     from .location import Binding, Location
     from .store.accounts import Accounts
@@ -44,6 +46,7 @@ class Targets:
         location: where users are.
         accounts: who is who.
         hops: flows to terminals.
+        groups: that can be called.
         is_ours: whether a URI's host and port are ours.
         connections: all that are open, by token.
         warn: makes the Warning value of a reason, with a code where it is not 399.
@@ -55,6 +58,7 @@ class Targets:
         location: "Location",
         accounts: "Accounts",
         hops: "Hops",
+        groups: "GroupNames",
         is_ours: "Callable[[Uri], bool]",
         connections: "Mapping[bytes, Flow]",
         warn: "Callable[..., bytes]",
@@ -63,6 +67,7 @@ class Targets:
         self._location = location
         self._accounts = accounts
         self._hops = hops
+        self._groups = groups
         self._is_ours = is_ours
         self._connections = connections
         self._warn = warn
@@ -84,9 +89,36 @@ class Targets:
         user = user_of(uri)
         if sender.kind == DIALOG and user != self._our_user(request.to):
             raise RefusedError(481, "Call/Transaction Does Not Exist")
-        if user is None or (self._accounts.by_user(user) is None and not self._location.of(user)):
+        if user is None or not (self._accounts.by_user(user) or self._location.of(user) or self._groups.of(user)):
             raise RefusedError(404, "Not Found")
         return user
+
+    def of_user(self, request: "Request", user: str) -> Groups:
+        """Targets for a user of ours, or for the members of a group: all at once, or one after the other.
+
+        Raises:
+            RefusedError: nobody is there.
+        """
+        group = self._groups.of(user)
+        if group is None:
+            return self.of_bindings(request, self._location.of(user))
+        found: list[Groups] = []
+        refusal = RefusedError(480, "Temporarily Unavailable")
+        for member in group.members:
+            try:
+                found.append(self.of_bindings(request, self._location.of(member)))
+            except RefusedError as error:
+                refusal = error
+        if not found:
+            raise refusal
+        for way in (way for groups in found for one in groups for ways in one for way in ways):
+            way.group = user
+        if group.mode == "hunt":
+            return [one for groups in found for one in groups]
+        return [
+            [ways for groups in found if number < len(groups) for ways in groups[number]]
+            for number in range(max(map(len, found)))
+        ]
 
     def of_bindings(self, request: "Request", bindings: "list[Binding]") -> Groups:
         """Targets for a user's bindings: those of equal q at once, the preferred first.
@@ -127,12 +159,13 @@ class Targets:
             groups[-1].append(target)
         return [group for group in groups if group]
 
-    def in_dialog(self, request: "Request", token: bytes) -> list[Way]:
+    def in_dialog(self, request: "Request", token: bytes, member: "Member | None" = None) -> list[Way]:
         """The ways to one side of a dialog: that which our Record-Route names, or that of its Contact.
 
         Args:
             request: the request, our entries taken off its Route.
             token: of the flow that the last of them named, or nothing.
+            member: whom it goes to, where that is not the one whom To names.
 
         Returns:
             In order, none where nothing leads there.
@@ -144,7 +177,7 @@ class Targets:
         target = None
         if request.get("route") is None:
             # Where the Contact is registered the phone may have moved since.
-            binding = self._binding_in_dialog(request)
+            binding = self._binding_in_dialog(request, member)
             flow = (None if binding is None else self.flow_of(binding)) or flow
             if isinstance(flow, UdpFlow):
                 target = _listens(uri_of(request.uri), flow.peer[0])
@@ -155,8 +188,16 @@ class Targets:
         if flow is not None and request.uri[:5].lower() == b"sips:" and flow.protection == "none":
             # Whoever calls a SIPS URI wants every hop protected (RFC 3261 section 26.2.2).
             raise RefusedError(480, "Temporarily Unavailable", ("Warning", self._warn("no protected way to the user")))
-        ways = [] if target is None else [Way(request, target=target)]
-        return ways if flow is None else [*ways, Way(request, flow)]
+        user, group = (self._our_user(request.to) or "", "") if member is None else (member.user, member.group)
+        ways = [] if target is None else [Way(request, target=target, user=user, group=group)]
+        if flow is not None:
+            is_phone = self.is_phone(request, flow)
+            ways.append(Way(request, flow, is_phone=is_phone, user=user, group=group))
+        return ways
+
+    def is_phone(self, request: "Request", flow: "Flow | None" = None) -> bool:
+        """Whether a request within a dialog goes to a phone of ours, be it behind an edge proxy, and not to a peer."""
+        return self._our_user(request.to) is not None or (flow is not None and not flow.identities)
 
     def elsewhere(self, request: "Request", sender: Sender) -> Groups:
         """The servers of another domain: that of the first Route, or of the Request-URI.
@@ -208,9 +249,9 @@ class Targets:
         uri = address.parsed_uri()
         return user_of(uri) if uri.is_sip and uri.host.decode("latin-1").lower() == self._domain else None
 
-    def _binding_in_dialog(self, request: "Request") -> "Binding | None":
+    def _binding_in_dialog(self, request: "Request", member: "Member | None") -> "Binding | None":
         """The binding that the Contact of a dialog was registered with, if it was."""
-        user = self._our_user(request.to)
+        user = self._our_user(request.to) if member is None else member.user
         if not request.to.tag or user is None:
             return None
         binding = self._location.by_contact(request.uri, user)
@@ -227,7 +268,7 @@ class Targets:
         forwarded = request.copy()
         if not request.to.tag:
             forwarded.uri = binding.target
-        return Way(forwarded, flow, target=target)
+        return Way(forwarded, flow, target=target, user=binding.user)
 
     @staticmethod
     def _way_by_path(request: "Request", binding: "Binding") -> Way:
@@ -236,7 +277,7 @@ class Targets:
         forwarded.uri = binding.target
         for value in reversed(binding.path):
             forwarded.insert("Route", value)
-        return Way(forwarded, uri=address_of(binding.path[0]).parsed_uri())
+        return Way(forwarded, uri=address_of(binding.path[0]).parsed_uri(), user=binding.user)
 
     def flow_of(self, binding: "Binding") -> "Flow | None":
         """The living flow of a binding."""

@@ -197,13 +197,16 @@ class Server(_Shell):
             return
         self._pump()
 
-    def reject(self, status: int, reason: str, *headers: tuple[str, bytes]) -> None:
-        """Answer with a final response without a body."""
+    def reject(self, status: int, reason: str, *headers: tuple[str, bytes], body: bytes = b"") -> None:
+        """Answer with a final response of our own; the type of its body is among the headers."""
         if self.request is GONE:
             return  # its connection was quicker, and nobody waits
         response = self.request.response(status, reason, new_token(4))
         for name, value in headers:
             response.add(name, value)
+        if body:
+            response.body = body
+            response.set("Content-Length", b"%d" % len(body))
         self.respond(response)
 
     def answer_once(self, status: int, reason: str, *headers: tuple[str, bytes]) -> None:
@@ -530,6 +533,7 @@ class Transactions:
             protection=flow.protection,
             call_id=message.call_id.decode("latin-1"),
             cseq=message.cseq.serialize().decode("latin-1"),
+            body=(message.get("content-type") or b"").partition(b";name")[0].decode("latin-1") if message.body else "",
         )
 
 

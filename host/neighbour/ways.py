@@ -29,6 +29,8 @@ class Way:
         target: the server, where it is known.
         again: whether a connection to it has died under us already.
         is_phone: whether it leads to a phone of ours, and not to another domain.
+        user: whose phone that is.
+        group: as what that user answers, "" for itself.
     """
 
     request: "Request"
@@ -37,6 +39,8 @@ class Way:
     target: "Target | None" = None
     again: bool = False
     is_phone: bool = True
+    user: str = ""
+    group: str = ""
 
     @property
     def domain(self) -> str:

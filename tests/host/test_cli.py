@@ -46,7 +46,21 @@ def test_init(made: Path) -> None:
     chain = x509.load_pem_x509_certificates((made / "a.example.pem").read_bytes())
     assert len(chain) == 2
     assert 'domain = "b.example"' in (made / "wisp.toml").read_text()
-    assert "or tcp or udp, for a carrier" in (made / "wisp.toml").read_text()  # every key stays explained
+    text = (made / "wisp.toml").read_text()
+    assert "or tcp or udp, for a carrier" in text  # every key stays explained
+    assert '\nauthority = "ca" ' in text
+    assert '\n# uri = "sip:support@a.example"' in text
+
+
+def test_init_with_an_authority(tmp_path: Path) -> None:
+    """Its folder is named as the configuration's folder sees it, and certificates come from there."""
+    wisp("ca", "init", str(tmp_path / "the ca"))
+    said = wisp("init", "x/a", "--domain", "a.example", "--ca", "the ca", folder=tmp_path)
+    assert "a neighbour for a.example" in said
+    assert '\nauthority = "../../the ca" ' in (tmp_path / "x" / "a" / "wisp.toml").read_text()
+    assert wisp("check", str(tmp_path / "x" / "a")) == "a.example: the configuration is good\n"
+    assert "sip:alice@a.example: until " in wisp("cert", "renew", "alice", "-c", str(tmp_path / "x" / "a"))
+    assert "Wisp intermediate" in wisp("cert", "list", "-c", "x/a", folder=tmp_path)
 
 
 def test_names_that_mean_something_to_a_console(tmp_path: Path) -> None:
@@ -213,10 +227,76 @@ def test_modes(tmp_path: Path) -> None:
     said = wisp("account", "set", "alice", "--mode", "redirect", *config, status=2)
     assert said == "alice: a terminal is reached through its neighbour only, it can't be redirected to\n"
     assert wisp("account", "set", "nobody", "--mode", "proxy", *config, status=1) == "nobody: no such user\n"
-    assert "--mode" in wisp("account", "set", "dave", *config, status=2)
+    assert wisp("account", "set", "dave", *config, status=2) == (
+        "one of --mode, --level, --assist, --signer and --show is wanted\n"
+    )
     assert "'b2bua' is not one of 'proxy', 'redirect', 'default'" in wisp(
         "account", "set", "dave", "--mode", "b2bua", *config, status=2
     )
+
+
+def test_settings_of_an_account(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    wisp("init", str(folder), "--domain", "s.example")
+    path = folder / "wisp.toml"
+    path.write_text(path.read_text() + '[[group]]\nuri = "sip:support@s.example"\nmembers = ["carol"]\n')
+    config = ("-c", str(folder))
+    wisp("account", "add", "carol", *config, "--phone", "--password-stdin", given="x\n")
+    wisp("account", "add", "dave", *config, "--phone", "--password-stdin", given="x\n")
+
+    def shown() -> str:
+        """Carol's line, as narrow as a terminal may be."""
+        lines = wisp("account", "list", *config).splitlines()
+        return " ".join(next(line for line in lines if "carol" in line).split()[1:])
+
+    assert shown() == "phone SHA-256"
+    said = wisp("account", "set", "carol", "--level", "heavy", "--signer", "support", "--show", "both", *config)
+    assert said == "sip:carol@s.example: level heavy, signer support, show both\n"
+    assert shown() == "phone SHA-256 heavy support subject,asserted"
+    wisp("account", "set", "carol", "--assist", "sign,encrypt", "--mode", "redirect", *config)
+    assert shown() == "phone SHA-256 redirect heavy sign,encrypt support subject,asserted"
+    wisp(
+        "account",
+        "set",
+        "carol",
+        "--assist",
+        "none",
+        "--level",
+        "none",
+        "--signer",
+        "domain",
+        "--show",
+        "asserted",
+        *config,
+    )
+    assert shown() == "phone SHA-256 redirect none none domain asserted"
+    wisp(
+        "account",
+        "set",
+        "carol",
+        "--assist",
+        "default",
+        "--level",
+        "default",
+        "--signer",
+        "user",
+        "--show",
+        "nothing",
+        *config,
+    )
+    assert shown() == "phone SHA-256 redirect"
+    for arguments, told in (
+        (["--level", "light"], "'light' is not one of 'none', 'medium', 'heavy', 'default'"),
+        (["--assist", "encrypt,sign"], "is not one of 'none', 'sign', 'encrypt', 'sign,encrypt'"),
+        (["--show", "x"], "'x' is not one of 'subject', 'asserted', 'both', 'nothing'"),
+        (["--signer", "sales"], "user, domain, or a group of the configuration is wanted (support)"),
+    ):
+        assert told in wisp("account", "set", "carol", *arguments, *config, status=2)
+    said = wisp("account", "set", "dave", "--signer", "support", *config, status=2)
+    assert said.startswith(f"--signer support: dave is not in that group; add it to {path}:")
+    assert wisp("account", "set", "nobody", "--level", "heavy", *config, status=1) == "nobody: no such user\n"
+    said = wisp("account", "add", "support", *config, "--phone", status=2)
+    assert said == "support: is a group of the configuration; an account has another name\n"
 
 
 def test_a_terminals_secret_is_not_lost(made: Path, tmp_path: Path) -> None:
@@ -304,9 +384,31 @@ def test_serve_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
     assert "listen[0]: udp 192.0.2.77:5060: " in wisp("serve", str(folder), status=1)
 
 
+@pytest.mark.parametrize(
+    ("authority", "told"),
+    [
+        ("ca", "h.example.pem: made by ca\n"),
+        ("", "h.example.pem: made, signed by itself: other domains trust it only with"),
+    ],
+)
+def test_serve_makes_a_certificate(tmp_path: Path, authority: str, told: str) -> None:
+    folder = tmp_path / "h"
+    wisp("init", str(folder), "--domain", "h.example", "--address", "192.0.2.77")
+    path = folder / "wisp.toml"
+    path.write_text(path.read_text().replace('authority = "ca"', f'authority = "{authority}"'))
+    for name in ("h.example.pem", "h.example.key"):
+        (folder / name).unlink()
+    assert "h.example.pem and its key are not there; `wisp serve` " in wisp("check", str(folder))
+    said = wisp("serve", str(folder), status=1)
+    assert told in said
+    assert "listen[0]: udp 192.0.2.77:5060: " in said
+    assert stat.S_IMODE((folder / "h.example.key").stat().st_mode) == 0o600
+    assert "the configuration is good" in wisp("check", str(folder))
+
+
 def test_help() -> None:
     said = wisp("--help")
-    for name in ("init", "check", "serve", "ca", "account"):
+    for name in ("init", "check", "serve", "ca", "account", "cert"):
         assert name in said
     for command in (
         ["init"],
@@ -316,5 +418,10 @@ def test_help() -> None:
         ["ca", "issue"],
         ["account", "add"],
         ["account", "set"],
+        ["cert", "list"],
+        ["cert", "show"],
+        ["cert", "export"],
+        ["cert", "import"],
+        ["cert", "renew"],
     ):
         assert "--help" in wisp(*command, "--help")

@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 from pydantic import BaseModel
 
-from neighbour.config import Config, ConfigError, load, parse_address
+from neighbour.config import Config, ConfigError, load, parse_address, user_name
 
 SAMPLE = ROOT / "host" / "neighbour" / "sample.toml"
 
@@ -62,9 +62,14 @@ def test_comments_show_the_defaults() -> None:
     """What stands in a comment is what holds without it."""
     shown = tomllib.loads(uncommented())
     real = load(SAMPLE)
-    for table in ("log", "store", "registrar", "auth", "proxy", "resolver", "limits"):
+    assert real.least_level("c.example") == shown["security"].pop("level")
+    assert real.least_level("b.example") == shown["peer"][0].pop("level")
+    for table in ("log", "store", "registrar", "auth", "proxy", "resolver", "security", "limits"):
         for key, value in shown[table].items():
             assert getattr(getattr(real, table), key) == value, f"{table}.{key}"
+    for table in ("group", "peer"):
+        for key, value in shown[table][0].items():
+            assert getattr(getattr(real, table)[0], key) in (value, [value]), f"{table}.{key}"
 
 
 @pytest.mark.parametrize(
@@ -154,6 +159,81 @@ def test_comments_show_the_defaults() -> None:
             'address = "localhost"',
             "listen[2].address: a numeric",
         ),
+        (
+            '# level = "medium"\n# on',
+            'level = "light"\n# on',
+            'level = "light"',
+            "security.level: should be 'none', 'medium'",
+        ),
+        ('# on_failure = "refuse"', 'on_failure = "warn"', "on_failure", "security.on_failure: should be 'refuse' or"),
+        (
+            '# crl_stale = "refuse"',
+            'crl_stale = "plain"',
+            "crl_stale",
+            "security.crl_stale: should be 'accept', 'warn'",
+        ),
+        (
+            "# crl_fresh_s = 0",
+            "crl_fresh_s = -1",
+            "crl_fresh_s",
+            "security.crl_fresh_s: should be greater than or equal",
+        ),
+        ("# renew_days = 30", "renew_days = 0", "renew_days", "security.renew_days: should be greater than or equal"),
+        ("# renew_days = 30", "renew_days = 400", "renew_days", "security.renew_days: should be less than or equal"),
+        (
+            '# folder = "certificates"',
+            'folder = ""',
+            "folder",
+            "security.folder: String should have at least 1 character",
+        ),
+        ("# rfc6216 = false", "rfc6216 = 1", "rfc6216", "security.rfc6216: should be a valid boolean"),
+        ('"sip:support@a.example"', '"support@a.example"', "uri", "group[0].uri: sip:user@domain is wanted"),
+        ('"sip:support@a.example"', '"sips:support@a.example"', "uri", "group[0].uri: sip:user@domain is wanted"),
+        ('"sip:support@a.example"', '"sip:a.example"', "uri", "group[0].uri: sip:user@domain is wanted"),
+        ('"sip:support@a.example"', '"sip:../x@a.example"', "uri", "group[0].uri: 1 to 64 letters, digits"),
+        ('"sip:support@a.example"', '"sip:support@a.example:5060"', "uri", "group[0].uri: a domain name is wanted"),
+        (
+            '"sip:support@a.example"',
+            '"sip:support@b.example"',
+            "[[group]]",
+            "group: sip:support@b.example is not of a.example",
+        ),
+        (
+            '"sip:support@a.example"',
+            '"sip:domain@a.example"',
+            "[[group]]",
+            "group: sip:domain@a.example: `wisp account set",
+        ),
+        ('["alice", "carol"]', "[]", "members", "group[0].members: List should have at least 1 item"),
+        ('["alice", "carol"]', '["alice", "x@y"]', "members", "group[0].members[1]: 1 to 64 letters, digits"),
+        ('["alice", "carol"]', '["alice", "alice"]', "[[group]]", "group[0]: members: alice is there twice"),
+        (
+            '["alice", "carol"]',
+            '["alice", "support"]',
+            "[[group]]",
+            "group: sip:support@a.example: support is a group itself",
+        ),
+        ('# mode = "parallel"', 'mode = "serial"', "mode", "group[0].mode: should be 'parallel' or 'hunt'"),
+        (
+            "# Domains with",
+            '[[group]]\nuri = "sip:support@A.example"\nmembers = ["dave"]\n# Domains with',
+            "[[group]]",
+            "group: sip:support@a.example is there twice",
+        ),
+        ("# pin = []", 'pin = ["x"]', "pin", "peer[0].pin[0]: the base64 of a SHA-256 is wanted"),
+        ("# pin = []", f'pin = ["{"A" * 44}"]', "pin", "peer[0].pin[0]: the base64 of a SHA-256 is wanted"),
+        (
+            '# profile = "rfc8591"',
+            'profile = "rfc2543"',
+            "profile",
+            "peer[0].profile: should be 'rfc8591' or 'rfc3261'",
+        ),
+        (
+            'address = "127.0.0.2:5061"',
+            'transport = "tcp"\nlevel = "medium"\naddress = "192.0.2.1:5060"',
+            "[[peer]]",
+            "peer[0]: level: medium wants tls, and b.example is reached over tcp",
+        ),
     ],
 )
 def test_mistakes_have_file_and_line(tmp_path: Path, old: str, new: str, line: str, message: str) -> None:
@@ -202,6 +282,69 @@ def test_same_socket_twice(tmp_path: Path) -> None:
     number, _, told = mistakes(tmp_path, text)[0].partition(": ")
     assert told == "metrics.listen: is the socket of an entry of listen"
     assert text.splitlines()[int(number) - 1].startswith("listen = ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "peer", "others"),
+    [
+        ({}, "medium", "medium"),
+        ({"# transports =": 'transports = ["tls", "udp"] #'}, "none", "none"),
+        ({"# transports =": 'transports = ["udp"] #', "# enabled = true": "enabled = false"}, "medium", "medium"),
+        (
+            {"# transports =": 'transports = ["tls", "tcp"] #', '# level = "medium"\n# on': 'level = "heavy"\n# on'},
+            "heavy",
+            "heavy",
+        ),
+        ({'# level = "medium"\n# on': 'level = "none"\n# on'}, "none", "none"),
+        (
+            {'# level = "medium"\n# on': 'level = "heavy"\n# on', '# transport = "tls" ': 'transport = "udp" #'},
+            "none",
+            "heavy",
+        ),
+        ({'# level = "medium"          # the': 'level = "heavy" # the'}, "heavy", "medium"),
+        ({'# level = "medium"          # the': 'level = "none" # the'}, "none", "medium"),
+    ],
+)
+def test_the_least_level(tmp_path: Path, changes: dict[str, str], peer: str, others: str) -> None:
+    """A peer's own, else none where it has no TLS, else the domain's, else what the transports allow."""
+    text = SAMPLE.read_text().replace('"127.0.0.2:5061"', '"192.0.2.1:5061"')
+    for old, new in changes.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path = tmp_path / "wisp.toml"
+    path.write_text(text)
+    config = load(path)
+    assert (config.least_level("b.example"), config.least_level("c.example")) == (peer, others)
+
+
+def test_groups_and_pins(tmp_path: Path) -> None:
+    path = tmp_path / "wisp.toml"
+    pin = "A" * 43 + "="
+    text = changed("# pin = []", f'pin = ["{pin}"]')
+    path.write_text(
+        text.replace('uri = "sip:support@a.example"', 'uri = "SIP:Support@A.Example"').replace(
+            '# mode = "parallel"', 'mode = "hunt"'
+        )
+    )
+    config = load(path)
+    group = config.group_of("Support")
+    assert group is not None
+    assert (group.uri, group.user, group.members, group.mode) == (
+        "sip:Support@a.example",
+        "Support",
+        ["alice", "carol"],
+        "hunt",
+    )
+    assert config.group_of("alice") is None
+    assert config.peer[0].pin == [pin]
+
+
+def test_user_names() -> None:
+    for name in ("a", "alice", "Alice.B", "a+b", "1", "a_b-c", "y" * 64):
+        assert user_name(name) == name
+    for name in ("", ".", "..", ".a", "-a", "a/b", "a b", "a\n", "a@b", "ä", "y" * 65, "a\0"):
+        with pytest.raises(ValueError, match="1 to 64 letters, digits"):
+            user_name(name)
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:

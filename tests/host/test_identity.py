@@ -11,7 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from neighbour.agent.authority import Authority, AuthorityError, write_private
+from neighbour.agent.authority import Authority, AuthorityError
+from neighbour.agent.credential import write_private
 from neighbour.transport.identity import certificate_domains, describe_refusal, describe_verification
 
 

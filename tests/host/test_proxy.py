@@ -300,15 +300,19 @@ def test_headers_of_ours_do_not_pass(tmp_path: Path) -> None:
             forged = (
                 ("Security-Status", 'level=heavy;verified="sip:x@y"'),
                 ("Security-Assist", "sign"),
+                ("Subject", "Validated <sip:x@y>"),
                 ("X-Kept", "yes"),
             )
             await call(carol, "carol", "sip:dave@a.example", headers=forged)
             got = await dave.request("INVITE")
-            assert (got.get("security-status"), got.get("security-assist"), got.get("x-kept")) == (None, None, b"yes")
+            own = [b'level=heavy;by="a.example"']  # ours, and nothing of the kind from anybody else
+            assert (got.get_all("security-status"), got.get("security-assist")) == (own, None)
+            assert got.get("x-kept") == b"yes"
+            assert got.get("subject") is None
             response = answer(got, 200, dave.contact)
             response.add("Security-Status", b"level=heavy")
             dave.send(response)
-            assert (await carol.response()).get("security-status") is None
+            assert (await carol.response()).get_all("security-status") == own
 
     run(work)
 

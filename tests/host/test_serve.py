@@ -3,13 +3,18 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
+from cryptography import x509
+
 from lab.lab import Lab
 from lab.processes import Neighbour
+from neighbour.agent.authority import Authority
 from neighbour.cli import run_command
 from neighbour.config import load
 
@@ -51,7 +56,7 @@ def test_counters_by_http(tmp_path: Path) -> None:
 def test_end_by_signal(tmp_path: Path) -> None:
     with Lab(tmp_path) as lab:
         neighbour, address = start(lab)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             # An open connection and a half request keep nothing from ending.
             with socket.create_connection((address, 5060)) as held:
                 held.sendall(b"OPTIONS sip:a.example SIP/2.0\r\nVia: ")
@@ -61,6 +66,60 @@ def test_end_by_signal(tmp_path: Path) -> None:
             neighbour.wait_until(lambda neighbour=neighbour: not neighbour.is_running, "its end")
             assert neighbour.exit_status == 0
             neighbour = lab.start_neighbour("a.example")
+
+
+def test_reload_by_signal(tmp_path: Path) -> None:
+    """Certificates are taken up by SIGHUP, and a second later without it; connections from then on see the new one."""
+    with Lab(tmp_path) as lab:
+        neighbour, address = start(lab)
+        folder = lab.folder / "a.example"
+        serials = [shown(address)]
+        for by_signal in (True, False):
+            issued = Authority(lab.folder / "ca").issue_domain("a.example")
+            issued.write(folder / "a.example.pem", folder / "a.example.key")
+            mark = len(neighbour.lines)
+            if by_signal:
+                os.kill(neighbour.pid, signal.SIGHUP)
+                neighbour.wait_for("certificates reloaded", since=mark)
+            neighbour.wait_for("TLS uses the new certificates", since=mark)
+            serials.append(shown(address))
+            assert serials[-1] == issued.certificate.serial_number
+        assert len(set(serials)) == 3
+        assert neighbour.is_running
+
+
+def shown(address: str) -> int:
+    """The serial number of the certificate that a TLS server shows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((address, 5061)) as sock, context.wrap_socket(sock) as tls:
+        der = tls.getpeercert(binary_form=True)
+    assert der is not None
+    return x509.load_der_x509_certificate(der).serial_number
+
+
+_ON_A_TERMINAL = """
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+said = b""
+while b"ready" not in said:
+    said += os.read(terminal, 4096)
+print(pid, flush=True)
+"""
+
+
+def test_the_end_of_its_terminal(tmp_path: Path) -> None:
+    with Lab(tmp_path) as lab:
+        lab.make_domains("a.example")
+        command = [sys.executable, "-c", _ON_A_TERMINAL, WISP, "serve", str(lab.configuration("a.example"))]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        pid = int(done.stdout)
+        end = time.monotonic() + 20
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not Path(f"/proc/{pid}").exists()
 
 
 def test_refused_credentials_are_told_but_not_again_and_again(tmp_path: Path) -> None:

@@ -19,14 +19,18 @@ from sqlalchemy import Executable, Row, create_engine, func, insert, inspect, se
 from neighbour.location import Binding, Location, wall_ms
 from neighbour.store import database
 from neighbour.store.accounts import (
+    DOMAIN,
     PROXY,
     REDIRECT,
     AccountExistsError,
     AccountModeError,
     Accounts,
+    Settings,
     add_account,
+    known_users,
     list_accounts,
     remove_account,
+    set_account,
     set_mode,
 )
 from neighbour.store.database import Store, StoreError, migrate, probe
@@ -111,7 +115,7 @@ def test_a_database_of_the_first_version(tmp_path: Path) -> None:
     with engine.begin() as connection:
         after = [connection.execute(text(f"SELECT {columns} FROM bindings ORDER BY id")).all()]
         after.append(connection.execute(text("SELECT * FROM agreements")).all())
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0002"
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0003"
     engine.dispose()
     assert after == before
 
@@ -438,6 +442,122 @@ def test_modes(tmp_path: Path) -> None:
         await store.close()
 
     run(work)
+
+
+def test_settings(tmp_path: Path) -> None:
+    """Each of them is changed alone, and none makes it another account."""
+
+    async def work() -> None:
+        store = await opened(tmp_path)
+        await add_account(store, "a.example", "carol", "pw", is_terminal=False)
+        known = Accounts(store)
+        told: list[set[str]] = []
+        known.gone = told.append
+        await known.refresh()
+
+        def shown() -> tuple[str | None, ...]:
+            carol = known.by_user("carol")
+            assert carol is not None
+            return carol.mode, carol.level, carol.assist, carol.signer, carol.show
+
+        assert shown() == (None,) * 5
+        steps: list[tuple[Settings, tuple[str | None, ...]]] = [
+            ({"level": "heavy"}, (None, "heavy", None, None, None)),
+            ({"assist": "sign,encrypt", "mode": PROXY}, (PROXY, "heavy", "sign,encrypt", None, None)),
+            ({"signer": DOMAIN}, (PROXY, "heavy", "sign,encrypt", "domain", None)),
+            ({"show": "subject,asserted"}, (PROXY, "heavy", "sign,encrypt", "domain", "subject,asserted")),
+            ({"signer": "support", "level": "none"}, (PROXY, "none", "sign,encrypt", "support", "subject,asserted")),
+            ({"assist": "none", "show": "asserted"}, (PROXY, "none", "none", "support", "asserted")),
+            ({"mode": None, "level": None, "assist": None, "signer": None, "show": None}, (None,) * 5),
+        ]
+        for changes, wanted in steps:
+            before = known.by_user("carol")
+            assert await set_account(store, "carol", **changes)
+            await known.refresh()
+            assert shown() == wanted
+            assert known.by_user("carol") == before
+        assert told == []
+        assert not await set_account(store, "nobody", level="heavy")
+        await store.close()
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "some of the settings of an account are wanted"),
+        ({"ha1_sha256": "eve"}, "some of the settings of an account are wanted"),
+        ({"mode": "b2bua"}, "mode: b2bua is none of proxy, redirect"),
+        ({"level": "light"}, "level: light is none of none, medium, heavy"),
+        ({"assist": "encrypt,sign"}, "assist: encrypt,sign is not sign, encrypt, or sign,encrypt"),
+        ({"assist": "sign,sign"}, "assist: sign,sign is not sign"),
+        ({"assist": ""}, "assist:  is not sign"),
+        ({"assist": "none,sign"}, "assist: none,sign is not sign"),
+        ({"show": "none"}, "show: none is not subject, asserted, or subject,asserted"),
+        ({"signer": "a/b"}, "1 to 64 letters, digits"),
+    ],
+)
+def test_settings_that_nobody_would_understand(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    async def work() -> None:
+        store = await opened(tmp_path)
+        await add_account(store, "a.example", "carol", "pw", is_terminal=False)
+        with pytest.raises(ValueError, match=told):
+            await set_account(store, "carol", **changes)
+        await store.close()
+
+    run(work)
+
+
+def test_a_database_of_the_second_version(tmp_path: Path) -> None:
+    """Its accounts have nothing set, and can have."""
+    made_by(tmp_path, "0002")
+    engine = create_engine(f"sqlite:///{tmp_path}/wisp.db")
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO accounts VALUES ('carol', 'carol', 0, :ha1, NULL, 1, 'redirect', 1)"), {"ha1": f"{1:064}"}
+        )
+    engine.dispose()
+
+    async def work() -> None:
+        store = await opened(tmp_path)
+        (carol,) = await list_accounts(store)
+        assert (carol.user, carol.mode, carol.level, carol.assist, carol.signer, carol.show) == (
+            "carol",
+            REDIRECT,
+            None,
+            None,
+            None,
+            None,
+        )
+        assert await set_account(store, "carol", level="heavy")
+        (carol,) = await list_accounts(store)
+        assert (carol.mode, carol.level) == (REDIRECT, "heavy")
+        await store.close()
+
+    run(work)
+
+
+def test_users_without_a_store(tmp_path: Path) -> None:
+    """To look makes nothing, and what can't be read is no error here."""
+    assert known_users(url(tmp_path)) is None
+    assert not (tmp_path / "wisp.db").exists()
+    (tmp_path / "wisp.db").touch()
+    assert known_users(url(tmp_path)) is None
+    migrate(url(tmp_path))
+    assert known_users(url(tmp_path)) == frozenset()
+
+    async def work() -> None:
+        store = await opened(tmp_path)
+        await add_account(store, "a.example", "carol", "pw", is_terminal=False)
+        assert known_users(url(tmp_path)) == {"carol"}
+        await store.close()
+
+    run(work)
+    (tmp_path / "wisp.db").write_text("no database at all, but long enough to look like one" * 10)
+    assert known_users(url(tmp_path)) is None
+    for nonsense in ("nonsense", "mysql://x", "postgresql+asyncpg://nobody@127.0.0.1:1/x"):
+        assert known_users(nonsense) is None
 
 
 def test_a_change_is_read_alone(tmp_path: Path) -> None:

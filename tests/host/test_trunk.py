@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from lab.lab import Lab
 from neighbour.agent.authority import Authority
 from neighbour.resolver import TLS, Target
+from neighbour.transport.tls import server_context
 from neighbour.transport.trunk import TrunkError
 from sipwire.message import Response
 
@@ -102,7 +103,8 @@ def not_yet(lab: Lab) -> None:
 
 
 def other_domain(lab: Lab) -> None:
-    issue(lab, "b.example", "c.example")
+    """It can't start with that: whoever answers there has it from elsewhere."""
+    Authority(lab.folder / "ca").issue_domain("c.example").write(lab.folder / "c.pem", lab.folder / "c.key")
 
 
 def unknown_ca(lab: Lab) -> None:
@@ -147,6 +149,10 @@ def test_bad_certificates(tmp_path: Path, spoil: Callable[[Lab], None], reason: 
 
     async def work() -> None:
         async with pair(tmp_path, spoil) as (left, right):
+            if spoil is other_domain:
+                stolen = server_context(str(tmp_path / "c.pem"), str(tmp_path / "c.key"), [str(tmp_path / "ca/root.pem")])
+                for acceptor in right.neighbour._acceptors:
+                    acceptor.use(stolen)
             carol, dave = await users(left, right)
             with capture_logs() as logs:
                 for _ in range(3):

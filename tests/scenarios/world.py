@@ -17,12 +17,15 @@ anything but what the scenario said.
 """
 
 import asyncio
+import atexit
 import contextlib
 import functools
 import inspect
 import itertools
 import random
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -30,8 +33,10 @@ from typing import Any
 from sqlalchemy import Connection, Executable, Row, StaticPool, create_engine
 from structlog.testing import capture_logs
 
+from neighbour.agent.authority import Authority
+from neighbour.agent.certificates import Certificates
 from neighbour.config import Config
-from neighbour.server import Neighbour
+from neighbour.server import Neighbour, now
 from neighbour.store.accounts import add_account, remove_account
 from neighbour.store.database import Statement, Store, StoreError
 from neighbour.store.schema import counters, metadata
@@ -72,6 +77,17 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     found = connection.connection.driver_connection
     assert isinstance(found, sqlite3.Connection)
     return found
+
+
+@functools.cache
+def _files() -> Path:
+    """A folder with what the neighbour's configuration names: certificate, key and root."""
+    folder = Path(tempfile.mkdtemp(prefix="wisp-world-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    authority = Authority(folder / "ca")
+    authority.create("Test")
+    authority.issue_domain(DOMAIN).write(folder / f"{DOMAIN}.pem", folder / f"{DOMAIN}.key")
+    return folder
 
 
 class _Store(Store):
@@ -123,13 +139,14 @@ class World:
         self.errors = 0
         self.malformed = 0
         self.store = _Store()
+        self.certificates = Certificates(config, now)
         self.everybody: list[Phone] = []
         self._by_address: dict[tuple[str, int], Phone] = {}
         self._addresses = itertools.count(2)
 
     async def start(self) -> None:
         self.neighbour = neighbour = Neighbour(self.config)
-        await neighbour._wire(self.store, None)  # type: ignore[arg-type]
+        await neighbour._wire(self.store, None, self.certificates)  # type: ignore[arg-type]
         self.accounts, self.hops, self.location = neighbour._accounts, neighbour._hops, neighbour._location
         self.transactions, self.proxy, self.trunks = neighbour._transactions, neighbour._proxy, neighbour._trunks
         self.routes, self.resolver = self.proxy._routes, self.proxy._resolver
@@ -299,9 +316,9 @@ async def world(*, seed: int = 1, **tables: Any) -> AsyncIterator[World]:
     config = Config(
         domain=DOMAIN,
         listen=listen,
-        tls={"certificate": "none", "key": "none", "ca": ["none"]},
+        tls={"certificate": f"{DOMAIN}.pem", "key": f"{DOMAIN}.key", "ca": ["ca/root.pem"]},
         resolver=tables.pop("resolver", {"nameservers": ["127.0.0.53"]}),
-        base=Path(),
+        base=tables.pop("base", None) or _files(),
         **tables,
     )
     here = World(config, seed)

@@ -9,15 +9,18 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from cryptography import x509
 
 from fuzzing import __main__ as command
-from fuzzing import harnesses, packets, reference, texts
+from fuzzing import harnesses, packets, reference, sealed, sending, texts
 from fuzzing.harnesses import HARNESSES, LIMIT_MS, SlowError, judge, max_bytes, seeds
+from neighbour.agent import aib, freshness, mime, path, revocation, security, trust
+from neighbour.agent.cms import enveloped, signed
 from sipwire import headers, hop, message, replay, sdp, srtcp, srtp, stream, uri
 
 RUNS = int(os.environ.get("WISP_FUZZ", "100000"))
@@ -46,6 +49,44 @@ def test_packets_of_the_seeds_open() -> None:
         assert held - set(sent), "and some do not"
 
 
+def test_what_was_sent_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and messages in the repository belong together: what alice and bob have sent opens, and is theirs."""
+    taken: list[bytes] = []
+    check = sealed._check_genuine
+    monkeypatch.setattr(
+        sealed,
+        "_check_genuine",
+        lambda message, *rest, **said: (check(message, *rest, **said), taken.append(message.call_id)),
+    )
+    for data in examples("sealed"):
+        judge("sealed", data)
+    # At both levels the INVITE in four forms, the answer in two, and two more messages; at medium two forms more.
+    assert {one: taken.count(one) for one in set(taken)} == {b"fuzz1": 14, b"fuzz2": 2, b"fuzz3": 2}
+    assert len(sending.known()) == 7
+    held: list[sending.Known] = []
+    known = sending.known()
+    monkeypatch.setattr(sealed, "known", lambda: Noting(known, held))
+    for data in examples("mime"):
+        judge("mime", data)
+    assert len(set(held)) > 3
+
+
+class Noting:
+    """A set that notes what was found in it."""
+
+    def __init__(self, known: frozenset[sending.Known], held: list[sending.Known]) -> None:
+        self._known = known
+        self._held = held
+
+    def __contains__(self, one: sending.Known) -> bool:
+        if one in self._known:
+            self._held.append(one)
+        return one in self._known
+
+    def __iter__(self) -> Iterator[sending.Known]:
+        return iter(self._known)
+
+
 def replaced(function: Callable[..., object], change: Callable[..., object]) -> Callable[..., object]:
     """A function whose result is changed."""
 
@@ -56,6 +97,10 @@ def replaced(function: Callable[..., object], change: Callable[..., object]) -> 
 
 
 def ignored(_: object) -> bool:
+    return True
+
+
+def ignored_all(*_: object, **__: object) -> bool:
     return True
 
 
@@ -96,6 +141,13 @@ def hasty(cut: Callable[..., None]) -> Callable[..., None]:
     return other
 
 
+def unchecked(
+    info: object, content: bytes, certificates: list[tuple[x509.Certificate, object]], *_: object, **__: object
+) -> signed.Verified:
+    """A signature that holds whatever it is over."""
+    return signed.Verified(content, certificates[0][0], (), None)
+
+
 # What is broken, and the harness that sees it with nothing but its seeds.
 BROKEN: list[tuple[str, object, str, object]] = [
     ("message", message, "unfold", lambda value: value),
@@ -129,6 +181,21 @@ BROKEN: list[tuple[str, object, str, object]] = [
     ("frame", replay.ReplayWindow, "is_fresh", ignored),
     ("stream", stream.StreamParser, "receive", forgetful(stream.StreamParser.receive)),
     ("stream", stream.StreamParser, "_cut", hasty(stream.StreamParser._cut)),
+    ("cms", signed, "check", ignored_all),
+    ("cms", signed, "_verify", unchecked),
+    ("cms", enveloped, "_open_gcm", lambda *_: b"nonsense"),
+    ("cms", signed, "load_certificate", lambda _: {}["an error of another layer"]),
+    ("mime", signed, "_verify", unchecked),
+    ("mime", mime, "_split", replaced(mime._split, lambda parts: parts[:-1])),  # type: ignore[operator,index]
+    ("mime", aib, "_same_cseq", ignored_all),
+    ("x509", path, "check_signature", ignored_all),
+    ("x509", revocation, "check_signature", ignored_all),
+    ("x509", revocation, "_reason", lambda _: x509.ReasonFlags.remove_from_crl),
+    ("sealed", freshness.Freshness, "check_first", ignored_all),
+    ("sealed", security.SecurityAgent, "_enforce", ignored_all),
+    ("sealed", security, "compare", lambda *_, **__: b"sip:alice@a.example"),
+    ("sealed", trust, "proves", ignored_all),
+    ("sealed", signed, "_verify", unchecked),
 ]
 
 

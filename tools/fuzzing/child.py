@@ -10,7 +10,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["sipwire"]):
+with atheris.instrument_imports(include=["sipwire", "neighbour.agent"]):
     from fuzzing.harnesses import judge
 
 __all__ = ["main"]

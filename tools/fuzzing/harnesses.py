@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fuzzing.packets import check_frame, check_srtp, check_stream
+from fuzzing.sealed import check_cms, check_mime, check_sealed, check_x509
 from fuzzing.texts import check_auth, check_message, check_sdp, check_uri, check_via
 
 __all__ = ["HARNESSES", "LIMIT_MS", "SEEDS", "SlowError", "judge", "max_bytes", "seeds"]
@@ -18,14 +19,22 @@ HARNESSES: dict[str, Callable[[bytes], None]] = {
     "srtp": check_srtp,
     "frame": check_frame,
     "stream": check_stream,
+    "cms": check_cms,
+    "mime": check_mime,
+    "x509": check_x509,
+    "sealed": check_sealed,
 }
 #: The longest inputs to make, beyond what a terminal takes of a message. Limits above are tested by themselves.
 _LONGEST = {"message": 4096, "sdp": 4096, "stream": 4096, "srtp": 2048, "frame": 2048}
+_LONGEST |= dict.fromkeys(("cms", "mime", "x509", "sealed"), 4096)
 _MAX_BYTES = 512  # of the others
 LIMIT_MS = 50  # of processor time for one input, all its checks included; beyond, the input is a finding
 _ROOT = Path(__file__).resolve().parent.parent.parent
 SEEDS = Path(__file__).resolve().parent / "seeds"
-_VECTORS = {"message": ("rfc4475/msgs", "rfc4475/variants", "rfc5118/crlf_fixed", "rfc3665")}
+_VECTORS = {
+    "message": ("rfc4475/msgs", "rfc4475/variants", "rfc5118/crlf_fixed", "rfc3665"),
+    "sealed": ("rfc6216/msgs", "smime_generated/msgs"),
+}
 
 
 class SlowError(AssertionError):

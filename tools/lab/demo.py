@@ -122,7 +122,9 @@ def judge(said: dict[str, Any], ways: list[str], heard: list[sound.Comparison]) 
         Row("registered", [f"for {one} s" for one in registered], min(registered) > 0),
         Row("call set up in", [f"{one} ms" for one in set_up], max(set_up) < _SET_UP_MS),
         Row(
-            "signalling went by", [f"{ways[0]}, {ways[1]}", f"{ways[2]}, {ways[1]}"], ways == ["frame", "TLS", "frame"]
+            "signalling went by",
+            [f"{ways[0]}; {ways[1]}", f"{ways[2]}; {ways[1]}"],
+            ways == ["frame", "TLS, S/MIME", "frame"],
         ),
         Row(
             "keys",
@@ -183,7 +185,8 @@ def _show_ladder(console: Console, left: Neighbour, right: Neighbour) -> list[st
         console.print(line, markup=False, highlight=False)
     console.print()
     console.print("  frame: HMAC-SHA-256 and AES-128-CTR between a terminal and its neighbour", markup=False)
-    console.print("  TLS:   mutual TLS between the domains; plain: the two steps that agree on the keys of frames")
+    console.print("  TLS:   mutual TLS between the domains; S/MIME: signed and encrypted by the neighbours as well")
+    console.print("  plain: the two steps that agree on the keys of frames")
     console.print("  and the speech itself went from terminal to terminal as SRTP\n")
     return ladder.ways(found)
 
@@ -227,7 +230,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
         with progress.step("building the terminals' image"):
             build(folder / "image")
         with progress.step("making an authority, two domains and two accounts"):
-            lab.make_domains("a.example", "b.example")
+            for domain in lab.make_domains("a.example", "b.example"):
+                lab.change(domain, '# level = "medium"', 'level = "heavy"')
             recordings = {}
             configurations = {}
             for domain, user in (("a.example", "alice"), ("b.example", "bob")):

@@ -7,6 +7,7 @@ __all__ = ["Step", "draw", "steps", "ways"]
 
 _WIDTH = 29
 _MARGIN = 6
+_SEALED = [f"application/pkcs7-mime;smime-type={kind}" for kind in ("auth-enveloped-data", "enveloped-data")]
 _PROTECTION = {"frame": "frame", "tls": "TLS", "none": "plain"}
 
 
@@ -21,6 +22,7 @@ class Step:
         text: method or status.
         protection: ``frame``, ``tls`` or ``none``.
         call_id: of the message.
+        body: its Content-Type without names, "" where it has none.
     """
 
     at: str
@@ -29,6 +31,12 @@ class Step:
     text: str
     protection: str
     call_id: str
+    body: str = ""
+
+    @property
+    def way(self) -> str:
+        """What protected it, in words."""
+        return _PROTECTION[self.protection] + (", S/MIME" if self.body in _SEALED else "")
 
 
 def steps(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> list[Step]:
@@ -53,17 +61,30 @@ def steps(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> list[Step]
             rightwards = sent if on_trunk or own == 2 else not sent
             text = event[2:]
             text = text.removeprefix("SIP/2.0 ") if text.startswith("SIP/2.0") else text.split(" ")[0]
-            found.append(Step(line["timestamp"], column, rightwards, text, line["protection"], line["call_id"]))
+            found.append(
+                Step(
+                    line["timestamp"],
+                    column,
+                    rightwards,
+                    text,
+                    line["protection"],
+                    line["call_id"],
+                    line.get("body", ""),
+                )
+            )
     return sorted(found, key=lambda step: step.at)
 
 
 def ways(found: list[Step]) -> list[str]:
-    """What protected the messages of the calls between each two columns; all that did, where not always the same."""
+    """What protected the messages of the calls between each two columns; all that did, where not always the same.
+
+    S/MIME is for bodies: what has none says nothing about it.
+    """
     calls = {step.call_id for step in found if step.text == "INVITE"}
     used: list[set[str]] = [set(), set(), set()]
     for step in found:
-        if step.call_id in calls:
-            used[step.column].add(_PROTECTION[step.protection])
+        if step.call_id in calls and (step.body or step.column != 1 or step.protection != "tls"):
+            used[step.column].add(step.way)
     return ["+".join(sorted(one)) or "nothing seen" for one in used]
 
 
@@ -78,7 +99,7 @@ def draw(found: list[Step], columns: tuple[str, str, str, str]) -> list[str]:
         line = [" "] * (rails[-1] + 1)
         for rail in rails:
             line[rail] = "│"
-        label = f" {step.text[:16]}, {_PROTECTION[step.protection]} ".center(_WIDTH - 2, "─")
+        label = f" {step.text[: _WIDTH - 6 - len(step.way)]}, {step.way} ".center(_WIDTH - 2, "─")
         start = rails[step.column] + 1
         line[start : start + _WIDTH - 1] = label + "▶" if step.rightwards else "◀" + label
         out.append("".join(line))

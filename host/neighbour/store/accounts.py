@@ -3,19 +3,23 @@
 The secrets are HA1 values; a password is hashed at once and never kept (RFC 7616 section 5.13 tells why they are still
 secrets). The server has all accounts in memory. Other processes change them (``wisp account``): it looks for changes
 every second, and at once when somebody is not found or a secret does not fit. Who an account is never changes: one that
-is to be another is removed and made again. What changes is how it is reached. Each change raises a counter, and that is
-all it looks at until it has risen; then it reads what has changed since, and all of them only where some are missing.
+is to be another is removed and made again. What changes is how it is reached and what is done for it. Each change
+raises a counter, and that is all it looks at until it has risen; then it reads what has changed since, and all of them
+only where some are missing.
 """
 
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from sqlalchemy import Row, delete, func, insert, or_, select, update
+from sqlalchemy import Row, create_engine, delete, func, insert, make_url, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from sipwire.digest import MD5, SHA256, ha1
 
+from ..config import LEVELS, user_name
 from .schema import accounts, agreements, bindings, counters
 
 if TYPE_CHECKING:
@@ -24,20 +28,29 @@ if TYPE_CHECKING:
     from .database import Store
 
 __all__ = [
+    "ASSISTS",
+    "DOMAIN",
     "PROXY",
     "REDIRECT",
+    "SHOWS",
     "Account",
     "AccountModeError",
     "AccountExistsError",
     "Accounts",
+    "Settings",
     "add_account",
+    "known_users",
     "list_accounts",
     "remove_account",
+    "set_account",
     "set_mode",
 ]
 
 PROXY = "proxy"
 REDIRECT = "redirect"
+DOMAIN = "domain"  # as a signer
+ASSISTS = ("sign", "encrypt")
+SHOWS = ("subject", "asserted")
 
 _LOOK_S = 0.2  # between two looks for changes, however many strangers knock
 _IS_COUNTER = counters.c.name == "accounts"
@@ -65,7 +78,15 @@ class Account:
         ha1_sha256: HA1 in hex, or None for an MD5-only phone.
         ha1_md5: HA1 in hex, or None.
         revision: differs from that of every other account that the user had or will have.
-        mode: how others reach it: `PROXY`, `REDIRECT`, or None: as the configuration says. It makes no other account.
+        mode: how others reach it: `PROXY`, `REDIRECT`, or None: as the configuration says.
+        level: the least that its calls with other domains have to reach, or None: as the configuration says.
+        assist: what is done for its requests that do not say (WIRE section 2): "none", one of `ASSISTS`, or both with a
+            comma between them; None: what the level wants.
+        signer: whose certificate signs for it: None for its own, `DOMAIN`, or a group's user name.
+        show: how its phone is told whom we verified, beside Security-Status: one of `SHOWS`, or both with a comma
+            between them; None: in no other way.
+
+    The last five make no other account.
     """
 
     user: str
@@ -75,6 +96,10 @@ class Account:
     ha1_md5: str | None
     revision: int
     mode: str | None = field(default=None, compare=False)
+    level: str | None = field(default=None, compare=False)
+    assist: str | None = field(default=None, compare=False)
+    signer: str | None = field(default=None, compare=False)
+    show: str | None = field(default=None, compare=False)
 
     @property
     def algorithm(self) -> bytes:
@@ -88,6 +113,16 @@ class Account:
 
     def __repr__(self) -> str:
         return f"Account({self.user!r})"  # without its secrets
+
+
+class Settings(TypedDict, total=False):
+    """What may be changed of an account, see `Account`."""
+
+    mode: str | None
+    level: str | None
+    assist: str | None
+    signer: str | None
+    show: str | None
 
 
 class Accounts:
@@ -218,20 +253,60 @@ async def remove_account(store: "Store", user: str) -> bool:
     return bool(found)
 
 
-async def set_mode(store: "Store", user: str, mode: str | None) -> bool:
-    """Say how others reach a user from now on, see `Account`; returns whether there is one. Registrations stay.
+async def set_account(store: "Store", user: str, **changes: Unpack[Settings]) -> bool:
+    """Change what is said of a user from now on, see `Account`; returns whether there is one. Registrations stay.
+
+    Args:
+        store: an open store.
+        user: the user part of the AOR.
+        changes: what changes, one at least; None for what the configuration says, or nothing.
 
     Raises:
         AccountModeError: a terminal can't have that mode.
+        ValueError: there is no such setting, or no such value of it.
         StoreError: the store failed.
     """
+    _check_settings(changes)
     found = await store.read(select(accounts.c.is_terminal).where(accounts.c.user == user))
     if not found:
         return False
-    _check_mode(user, mode, is_terminal=found[0].is_terminal)
-    change = update(accounts).where(accounts.c.user == user).values(mode=mode, changed=_COUNTER.scalar_subquery())
-    await store.write((_COUNT, {}), (change, {}))
+    _check_mode(user, changes.get("mode"), is_terminal=found[0].is_terminal)
+    values = {**changes, "changed": _COUNTER.scalar_subquery()}
+    await store.write((_COUNT, {}), (update(accounts).where(accounts.c.user == user).values(values), {}))
     return True
+
+
+async def set_mode(store: "Store", user: str, mode: str | None) -> bool:
+    """Say how others reach a user from now on; see `set_account`."""
+    return await set_account(store, user, mode=mode)
+
+
+def _check_settings(changes: Settings) -> None:
+    """That no setting has a value which the server would not understand.
+
+    Raises:
+        ValueError: one has.
+    """
+    if not changes or not changes.keys() <= Settings.__annotations__.keys():
+        raise ValueError("some of the settings of an account are wanted")
+    for name, known in (("mode", (PROXY, REDIRECT)), ("level", LEVELS)):
+        value = changes.get(name)
+        if value is not None and value not in known:
+            raise ValueError(f"{name}: {value} is none of {', '.join(known)}")
+    signer, assist = changes.get("signer"), changes.get("assist")
+    if signer is not None:
+        user_name(signer)
+    if assist is not None and assist != "none":
+        _check_several("assist", assist, ASSISTS)
+    _check_several("show", changes.get("show"), SHOWS)
+
+
+def _check_several(name: str, value: str | None, known: tuple[str, ...]) -> None:
+    if value is None:
+        return
+    words = value.split(",")
+    if words != [word for word in known if word in words]:
+        raise ValueError(f"{name}: {value} is not {known[0]}, {known[1]}, or {','.join(known)}")
 
 
 def _check_mode(user: str, mode: str | None, *, is_terminal: bool) -> None:
@@ -245,8 +320,41 @@ async def list_accounts(store: "Store") -> list[Account]:
     return [_account(row) for row in rows]
 
 
+def known_users(url: str) -> frozenset[str] | None:
+    """The users there are, read at once and without a store; None where the database is not there, or not yet made.
+
+    Args:
+        url: of the database, as the configuration has it.
+    """
+    try:
+        plain = make_url(url)
+        if plain.get_backend_name() == "sqlite" and not Path(plain.database or "").is_file():
+            return None  # to look must not make it
+        driver = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}.get(plain.get_backend_name())
+        engine = create_engine(plain.set(drivername=driver or plain.drivername))
+        try:
+            with engine.connect() as connection:
+                return frozenset(connection.execute(select(accounts.c.user)).scalars())
+        finally:
+            engine.dispose()
+    except (SQLAlchemyError, ModuleNotFoundError, OSError):
+        return None
+
+
 def _account(row: Row[Any]) -> Account:
-    return Account(row.user, row.auth_user, row.is_terminal, row.ha1_sha256, row.ha1_md5, row.revision, row.mode)
+    return Account(
+        row.user,
+        row.auth_user,
+        row.is_terminal,
+        row.ha1_sha256,
+        row.ha1_md5,
+        row.revision,
+        row.mode,
+        row.level,
+        row.assist,
+        row.signer,
+        row.show,
+    )
 
 
 def _nobody(gone: set[str]) -> None:

@@ -20,7 +20,8 @@ metadata = MetaData()
 
 #: Users of the domain. A terminal speaks through the hop only, a phone by digest. ``revision`` is the counter's when it
 #: was made: a user that was removed and made again is another account. ``changed`` is the counter's when anything of it
-#: was last changed. ``mode`` says how others reach it: proxy, redirect, or as the configuration says.
+#: was last changed. ``mode`` says how others reach it: proxy, redirect, or as the configuration says; ``level``,
+#: ``assist``, ``signer`` and ``show`` what the security agent does for it, see `Account`.
 accounts = Table(
     "accounts",
     metadata,
@@ -31,6 +32,10 @@ accounts = Table(
     Column("ha1_md5", String(32), nullable=True),
     Column("revision", BigInteger, nullable=False),
     Column("mode", String(8), nullable=True),
+    Column("level", String(8), nullable=True),
+    Column("assist", String(16), nullable=True),
+    Column("signer", String(64), nullable=True),
+    Column("show", String(16), nullable=True),
     Column("changed", BigInteger, nullable=False, index=True),
 )
 

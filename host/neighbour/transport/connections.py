@@ -222,6 +222,11 @@ class Acceptor:
             if not connection.was_opened:
                 self._connections.handshake_failed(address)
 
+    def use(self, context: ssl.SSLContext) -> None:
+        """Take another context for connections from now on, where this is a listener for TLS."""
+        if self._context is not None:
+            self._context = context
+
     def close(self) -> None:
         """Accept no more."""
         for task in (self._accepting, *self._beginning):

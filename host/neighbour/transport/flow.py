@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from cryptography import x509
+
     from sipwire.headers import Via
 
     from ..config import ListenConfig
@@ -187,6 +189,11 @@ class Flow(ABC):
         at its address: ``protection`` is "none" then, and means it.
         """
         return NOBODY
+
+    @property
+    def certificates(self) -> "tuple[x509.Certificate, ...]":
+        """The certificate that the other end has shown, and its chain as far as it came; over TLS, of a peer."""
+        return ()
 
     @property
     def host(self) -> str:

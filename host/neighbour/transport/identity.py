@@ -6,7 +6,9 @@
 The chain to our roots and the validity have been checked by OpenSSL before; no wildcards, no subject names.
 """
 
+import functools
 import ssl
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 
@@ -14,7 +16,75 @@ from sipwire.errors import ParseError
 from sipwire.grammar import is_host
 from sipwire.uri import Uri
 
-__all__ = ["certificate_domains", "describe_refusal", "describe_verification"]
+from ..agent.constraints import ConstraintError, Constraints
+from ..agent.signed import BROKEN
+from .flow import NOBODY
+
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = [
+    "certificate_domains",
+    "describe_refusal",
+    "describe_verification",
+    "permitted_domains",
+    "read_certificate",
+    "shown_chain",
+]
+
+_MAX_KNOWN = 4096  # certificates read, of about 2 KB each: those of all peers, many times over
+_MAX_CHAIN = 8  # certificates of a chain that are kept for each connection
+
+
+@functools.lru_cache(maxsize=_MAX_KNOWN)
+def read_certificate(der: bytes) -> x509.Certificate | None:
+    """A certificate, read once; None where it can't be."""
+    try:
+        return x509.load_der_x509_certificate(der)
+    except BROKEN:
+        return None
+
+
+def permitted_domains(der: bytes, chain: "tuple[bytes, ...]") -> frozenset[str]:
+    """The domains that a certificate proves, but for those which the authorities in its chain may not speak for.
+
+    OpenSSL has compared DNS names with the authorities' constraints; it knows of no host in a sip URI.
+
+    Args:
+        der: the certificate, whose path OpenSSL has found good.
+        chain: what was shown beside it.
+    """
+    certificate = read_certificate(der)
+    constraints = Constraints()
+    for issuer in map(read_certificate, chain):
+        if issuer is None:
+            return NOBODY
+        try:
+            constraints.add(issuer.extensions.get_extension_for_class(x509.NameConstraints).value)
+        except x509.ExtensionNotFound:
+            continue
+        except BROKEN:
+            return NOBODY
+    try:
+        if certificate is None:
+            return NOBODY
+        constraints.check(certificate)
+    except (ConstraintError, *BROKEN):
+        return NOBODY
+    return certificate_domains(der)
+
+
+def shown_chain(tls: "Any") -> tuple[bytes, ...]:
+    """What the other end of a TLS connection has shown beside its certificate, as DER.
+
+    Args:
+        tls: an `ssl.SSLObject`. Only from Python 3.13 on has it a method for that; before, the object behind it does.
+    """
+    if hasattr(tls, "get_unverified_chain"):
+        return tuple(tls.get_unverified_chain()[1 : 1 + _MAX_CHAIN])
+    inner = getattr(tls, "_sslobj", None)
+    chain = None if inner is None else inner.get_unverified_chain()
+    return tuple(ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in (chain or [])[1 : 1 + _MAX_CHAIN])
 
 
 def certificate_domains(der: bytes) -> frozenset[str]:

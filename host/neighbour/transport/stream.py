@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Protocol, cast
 from sipwire.stream import PING, PONG, StreamParser
 
 from .flow import NOBODY, Flow, FlowClosedError, Listener, peer_address
-from .identity import certificate_domains, describe_refusal
+from .identity import describe_refusal, permitted_domains, read_certificate, shown_chain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from cryptography import x509
 
     from sipwire.errors import ParseError
     from sipwire.headers import Via
@@ -50,6 +52,8 @@ def set_options(sock: socket.socket, *, ours: bool) -> None:
         ours: whether we open the connection.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # asyncio does so only for sockets that were made with a protocol number: a message waits 40 ms for another else.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for name, value in (
         ("TCP_KEEPIDLE", _PROBE_OURS_AFTER_S if ours else _PROBE_AFTER_S),
         ("TCP_KEEPINTVL", _PROBE_EVERY_S),
@@ -103,6 +107,7 @@ class Connection(asyncio.Protocol, Flow):
         "_last",
         "_next_watcher",
         "_parser",
+        "_shown",
         "_since",
         "_stream",
         "_timer",
@@ -143,6 +148,7 @@ class Connection(asyncio.Protocol, Flow):
         self._parser = StreamParser()
         self._stream: asyncio.Transport | None = None
         self._identities = NOBODY
+        self._shown: tuple[bytes, ...] = ()
         self._watchers: dict[int, Callable[[str], None]] | None = None
         self._next_watcher = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -163,7 +169,10 @@ class Connection(asyncio.Protocol, Flow):
             self.protection = "tls"
             der = tls.getpeercert(binary_form=True)
             if der:
-                self._identities = certificate_domains(der)
+                chain = shown_chain(tls)
+                self._identities = permitted_domains(der, chain)
+                if self._identities:
+                    self._shown = (der, *chain)
         else:
             self._identities = self._user.identities_of(self.peer[0])
         self.is_trusted = bool(self._identities)
@@ -306,6 +315,11 @@ class Connection(asyncio.Protocol, Flow):
     def identities(self) -> frozenset[str]:
         """The domains that the other end's certificate proves, or that are taken for those at its address."""
         return self._identities
+
+    @property
+    def certificates(self) -> "tuple[x509.Certificate, ...]":
+        """The certificate that a peer has shown, and its chain as far as it came."""
+        return tuple(one for one in map(read_certificate, self._shown) if one is not None)
 
     @property
     def last_used(self) -> float:

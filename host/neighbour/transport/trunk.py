@@ -81,6 +81,10 @@ class Trunks:
         self._troubles: dict[str, str] = {}
         self._counted: set[str] = set()
 
+    def use(self, context: ssl.SSLContext) -> None:
+        """Take another context for connections from now on."""
+        self._context = context
+
     def add_udp(self, transport: UdpTransport) -> None:
         """A UDP socket to send from."""
         self._udp.append(transport)

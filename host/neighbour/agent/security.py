@@ -1,0 +1,508 @@
+"""The security agent: signs and encrypts for our users, verifies and decrypts for them, and says what held (WIRE 2, 3).
+
+    ours --seal_request-->  trunk --open_request--> theirs
+    ours <--open_response-- trunk <--seal_response-- theirs
+
+A message that fails a check raises `RefusedError` with what is to be answered; nothing of it is handed on.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sipwire.message import Request, Response
+from sipwire.uri import uri_of
+
+from ..gate import user_of
+from ..refusal import RefusedError, warning
+from ..store.accounts import DOMAIN
+from .aib import IntegrityError, compare, date_of, format_date, identity_body
+from .cms.enveloped import AES_128_CBC, AES_128_GCM
+from .cms.errors import CmsError, DecryptError, MalformedError, UnsupportedError
+from .freshness import Freshness, StaleError
+from .keyring import CertificateError
+from .mime import Entity, MimeError, of_message, to_message
+from .path import SIGN as FOR_SIGNING
+from .path import PathError
+from .policy import ENCRYPT, HEAVY, MEDIUM, NONE, SIGN, Status, Wish, highest, parse_assist, reaches, setting_of
+from .smime import ENVELOPED, PKCS7, Keys, Opened, Seal, certificates_entity, certificates_of, kind_of, open_sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography import x509
+
+    from sipwire.message import Message
+
+    from ..config import Config
+    from ..metrics import Metrics
+    from ..store.accounts import Account
+    from ..transport.flow import Flow
+    from .certificates import Certificates
+    from .cms.signed import Verified
+    from .credential import Credential
+    from .recipients import Recipients
+    from .trust import Trust
+
+__all__ = ["Received", "SecurityAgent", "Sent", "is_protected"]
+
+_MIXED = b"multipart/mixed"
+#: That are signed and encrypted whether they have a body or not: they begin or change something.
+_METHODS = ("INVITE", "UPDATE", "MESSAGE")
+_NOT_ACCEPTABLE = (488, "Not Acceptable Here")
+
+
+def is_protected(message: "Message") -> bool:
+    """Whether a message is one that is signed and encrypted where its level asks for that."""
+    return bool(message.body) or (isinstance(message, Request) and message.method in _METHODS)
+
+
+@dataclass(slots=True)
+class Sent:
+    """What was done for a request of ours that went over a trunk: its responses have to come as well protected.
+
+    Attributes:
+        least: the least level.
+        wish: the sender's.
+        recipient: the address-of-record it is for.
+        is_sealed: whether we signed or encrypted it.
+        plain: see `Status`.
+    """
+
+    least: str
+    wish: Wish
+    recipient: bytes
+    is_sealed: bool = False
+    plain: str = ""
+
+
+@dataclass(slots=True)
+class Received:
+    """What a request was like that came over a trunk: its responses go back as well protected.
+
+    Attributes:
+        status: what is told of it.
+        least: the least level.
+        wish: the recipient's.
+        sender: the address-of-record it is from.
+    """
+
+    status: Status
+    least: str
+    wish: Wish
+    sender: bytes
+
+
+class SecurityAgent:
+    """See the module.
+
+    Args:
+        config: the configuration.
+        certificates: ours.
+        trust: validates those of others.
+        recipients: finds those of others.
+        freshness: knows replays.
+        metrics: counts asymmetric operations, and what fails.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        config: "Config",
+        certificates: "Certificates",
+        trust: "Trust",
+        recipients: "Recipients",
+        freshness: Freshness,
+        metrics: "Metrics",
+        clock: "Callable[[], float]",
+    ) -> None:
+        self._config = config
+        self._domain = config.domain
+        self._certificates = certificates
+        self._trust = trust
+        self._recipients = recipients
+        self._freshness = freshness
+        self._clock = clock
+        self._may_be_plain = config.security.on_failure == "plain"
+        self._keys = Keys(certificates.find, recipients.find_signer, config.security.rfc6216)
+        operations = metrics.asymmetric
+        self._signs, self._verifies = operations.labels("sign"), operations.labels("verify")
+        self._encrypts, self._decrypts = operations.labels("encrypt"), operations.labels("decrypt")
+        self._refused = metrics.security_refused
+
+    # Wishes.
+
+    def wish_of(self, account: "Account | None") -> Wish:
+        """What an account wants that says nothing else."""
+        return Wish() if account is None else setting_of(account.assist, account.level)
+
+    def asked(self, request: Request, account: "Account | None") -> Wish:
+        """What the sender of a request wants.
+
+        Raises:
+            ParseError: a wish that we do not know.
+        """
+        return parse_assist(request.values("security-assist"), self.wish_of(account))
+
+    # Requests on their way out.
+
+    async def seal_request(
+        self, request: Request, wish: Wish, account: "Account | None", flow: "Flow", domain: str, *, plain: str = ""
+    ) -> "tuple[Request, Sent]":
+        """Make a request of ours ready for a trunk.
+
+        Args:
+            request: complete but for our Via; it is not changed.
+            wish: the sender's.
+            account: the sender's.
+            flow: the trunk.
+            domain: that it leads to.
+            plain: why it goes without S/MIME, where an attempt with it has failed and that is allowed.
+
+        Raises:
+            RefusedError: the least level can't be reached.
+        """
+        least = highest(self._config.least_level(domain), wish.level)
+        recipient = _recipient_of(request)
+        sent = Sent(least, wish, recipient, plain=plain)
+        if not is_protected(request):
+            return request, sent
+        self._check_trunk(flow, least, domain)
+        if plain:
+            return request, sent
+        entity, kind = self._body_of(request)
+        signs = not kind and wish.does(SIGN, least)
+        encrypts = kind != ENVELOPED and wish.does(ENCRYPT, least) and (signs or bool(kind) or bool(request.body))
+        if wish.is_own and least == HEAVY and kind != ENVELOPED:
+            raise self._no("heavy security is demanded, and the body is not encrypted")
+        if not signs and not encrypts:
+            return request, sent
+        certificate = await self._recipients.find(recipient, flow) if encrypts else None
+        if encrypts and certificate is None:
+            reason = f"no certificate of {recipient.decode('latin-1')}"
+            if least == HEAVY and not self._may_be_plain:
+                raise self._no(reason)
+            if least == HEAVY or not signs:
+                sent.plain = reason if least == HEAVY else ""
+                return request, sent
+        request = request.copy()
+        user = user_of(uri_of(request.from_.uri)) or ""
+        self._seal(request, entity, self._signer(account, user) if signs else None, certificate, domain)
+        sent.is_sealed = True
+        return request, sent
+
+    def _check_trunk(self, flow: "Flow", least: str, domain: str) -> None:
+        if least != NONE and not _is_mutual_tls(flow):
+            raise self._no(f"{least} security is demanded, and there is no mutual TLS with {domain or 'who is there'}")
+
+    def _seal(
+        self,
+        message: "Message",
+        entity: Entity | None,
+        signer: "Credential | None",
+        certificate: "x509.Certificate | None",
+        domain: str,
+        answers: bytes = b"",
+    ) -> None:
+        """Sign and encrypt the body of a message, which is changed."""
+        now = int(self._clock())
+        date = format_date(now)
+        message.set("Date", date)
+        if signer is not None:
+            self._signs.inc()
+        if certificate is not None:
+            self._encrypts.inc()
+        cipher = AES_128_CBC if self._config.profile(domain) == "rfc3261" else AES_128_GCM
+        seal = Seal(signer, () if certificate is None else (certificate,), cipher, datetime.fromtimestamp(now, UTC))
+        try:
+            to_message(message, seal.close(entity, identity_body(message, date, answers)))
+        except CmsError as error:
+            raise self._no(f"can't be sealed: {error}") from None
+
+    def _signer(self, account: "Account | None", user: str) -> "Credential":
+        """The credential for a message in the name of a user of ours."""
+        own = account is not None and account.user == user
+        signer = account.signer if own and account is not None else DOMAIN
+        if not own and self._config.group_of(user) is not None:
+            signer = None
+        try:
+            return self._certificates.for_signing(user, signer)
+        except CertificateError as error:
+            raise self._no(str(error)) from None
+
+    # Requests that come.
+
+    def open_request(
+        self, request: Request, account: "Account | None", callee: str, flow: "Flow", domain: str
+    ) -> Received:
+        """Open a request that came over a trunk; it is changed to what its recipient gets.
+
+        Args:
+            request: a copy of what came.
+            account: the recipient's.
+            callee: the recipient's user, "" for the domain itself.
+            flow: the trunk.
+            domain: the sender's, which the trunk has proved.
+
+        Raises:
+            RefusedError: a check failed, or the least level is not reached.
+        """
+        wish = self.wish_of(account)
+        least = highest(self._config.least_level(domain), wish.level)
+        status = _status_of(flow, domain)
+        received = Received(status, least, wish, uri_of(request.from_.uri).aor())
+        if not is_protected(request):
+            return received
+        self._check_trunk(flow, least, domain)
+        entity, kind = self._body_of(request)
+        if wish.is_own:
+            if least == HEAVY and not kind:
+                raise self._no("heavy security is demanded, and the body is not signed and encrypted")
+            return received
+        if entity is not None and (kind or entity.kind == _MIXED):
+            opened = self._open(entity, callee)
+            identity = self._check(opened, request, status, flow)
+            if request.method != "ACK" and identity:
+                # An ACK is repeated with each 2xx that its sender gets, and does nothing the second time.
+                self._freshly(self._freshness.check_first, opened.headers)
+            self._hand_on(request, opened, kind)
+            if identity:
+                received.sender = identity  # whose From may say "anonymous" outside
+            if identity and opened.signed and opened.encrypted and status.tls:
+                status.level = HEAVY
+        self._enforce(status, least, is_plain=not kind)
+        return received
+
+    def can_answer(self, received: Received, flow: "Flow") -> bool:
+        """Whether a response can be sealed as its request was; better known before anybody's phone rings."""
+        return not self._encrypts_back(received) or self._certificate_back(received, flow) is not None
+
+    # Responses that come, and that go.
+
+    def open_response(self, response: Response, sent: Sent, flow: "Flow", domain: str) -> Status:
+        """Open a response that came over a trunk; it is changed to what the caller gets.
+
+        Raises:
+            RefusedError: a check failed, or the least level is not reached.
+        """
+        status = _status_of(flow, domain)
+        status.plain = sent.plain
+        if not is_protected(response):
+            return status
+        entity, kind = self._body_of(response)
+        if sent.wish.is_own:
+            if sent.least == HEAVY and not kind:
+                raise self._no("heavy security is demanded, and the answer is not signed and encrypted")
+            return status
+        if response.status >= 300 and not kind:
+            if entity is not None and entity.kind in PKCS7:
+                to_message(response, None)  # a certificate, which is for us
+            return status
+        if entity is not None and (kind or entity.kind == _MIXED):
+            opened = self._open(entity, "")
+            identity = self._check(opened, response, status, flow, sent.recipient)
+            self._hand_on(response, opened, kind)
+            if identity and opened.signed and opened.encrypted and status.tls:
+                status.level = HEAVY
+        if not sent.plain and response.status < 300:
+            self._enforce(status, sent.least, is_plain=not kind)
+        return status
+
+    def learn(self, response: Response, sent: Sent) -> bool:
+        """Take the certificate that a 493 gives; returns whether it is worth another attempt."""
+        try:
+            shown = certificates_of(of_message(response)) if response.body else ()
+        except (MimeError, CmsError, RefusedError):
+            return False
+        self._recipients.forget(sent.recipient)
+        return any(
+            self._recipients.learn(sent.recipient, one, [other for other in shown if other is not one]) for one in shown
+        )
+
+    def goes_plain(self, sent: Sent) -> bool:
+        """Whether a request that was refused for its S/MIME may be sent again without."""
+        return sent.is_sealed and self._may_be_plain
+
+    def seal_response(
+        self, response: Response, received: Received, account: "Account | None", flow: "Flow"
+    ) -> Response:
+        """Make a response of ours ready for the trunk that its request came over; returns it, or a copy that is.
+
+        Args:
+            response: as our user, or we, have made it.
+            received: of the request.
+            account: of who answers.
+            flow: the trunk.
+
+        Raises:
+            RefusedError: the least level can't be reached.
+        """
+        if not response.body or (received.status.plain and self._may_be_plain):
+            return response
+        entity, kind = self._body_of(response)
+        signs = not kind and (received.status.signed or received.wish.does(SIGN, received.least))
+        encrypts = kind != ENVELOPED and self._encrypts_back(received)
+        if received.wish.is_own or not (signs or encrypts):
+            return response
+        certificate = self._certificate_back(received, flow) if encrypts else None
+        if encrypts and certificate is None and received.least == HEAVY:
+            raise self._no("no certificate of the caller")
+        sealed = _copy(response)
+        to = uri_of(response.to.uri)
+        answers = b""
+        user = user_of(to) or ""
+        if to.host.lower() != self._domain.encode():
+            # The call was diverted to us: we can't speak for whom it was meant.
+            user = "" if account is None else account.user
+            answers = f"sip:{user}@{self._domain}".encode() if user else f"sip:{self._domain}".encode()
+        domain = received.sender.rpartition(b"@")[2].decode("latin-1")
+        self._seal(sealed, entity, self._signer(account, user) if signs else None, certificate, domain, answers)
+        return sealed
+
+    def _encrypts_back(self, received: Received) -> bool:
+        return received.status.encrypted or received.wish.does(ENCRYPT, received.least)
+
+    def _certificate_back(self, received: Received, flow: "Flow") -> "x509.Certificate | None":
+        return self._recipients.at_once(received.sender, flow)
+
+    # What both have in common.
+
+    def _body_of(self, message: "Message") -> "tuple[Entity | None, str]":
+        """The body, and what kind of S/MIME it is."""
+        if not message.body:
+            return None, ""
+        try:
+            entity = of_message(message)
+            return entity, kind_of(entity)
+        except MimeError as error:
+            raise self._unreadable(error) from None
+
+    def _open(self, entity: Entity, callee: str) -> Opened:
+        try:
+            opened = open_sealed(entity, self._keys)
+        except DecryptError as error:
+            self._refused.labels("decrypt").inc()
+            body = certificates_entity(self._certificates.published(callee))
+            headers = [(name.title(), value) for name, value in body.headers if name != "content-transfer-encoding"]
+            raise RefusedError(
+                493, "Undecipherable", warning(self._domain, str(error)), *headers, body=body.body
+            ) from None
+        except UnsupportedError as error:
+            self._refused.labels("unsupported").inc()
+            raise RefusedError(415, "Unsupported Media Type", warning(self._domain, f"S/MIME: {error}")) from None
+        except MalformedError as error:
+            self._refused.labels("malformed").inc()
+            raise RefusedError(400, "Bad Request", warning(self._domain, f"S/MIME: {error}")) from None
+        except CmsError as error:
+            raise self._forbid(f"S/MIME: {error}") from None
+        except MimeError as error:
+            raise self._unreadable(error) from None
+        if opened.encrypted:
+            self._decrypts.inc()
+        for _ in opened.signatures:
+            self._verifies.inc()
+        return opened
+
+    def _check(self, opened: Opened, message: "Message", status: Status, flow: "Flow", answers: bytes = b"") -> bytes:
+        """Check who has signed what; returns the identity that this message was shown to be from, or nothing."""
+        status.signed, status.encrypted = opened.signed, opened.encrypted
+        identity = b""
+        try:
+            if opened.headers is not None:
+                identity = compare(opened.headers, message, hidden=opened.encrypted, answers=answers)
+            if not opened.signatures:
+                return b""
+            who = identity or uri_of((message.to if isinstance(message, Response) else message.from_).uri).aor()
+            verified, notes = self._check_signers(opened, flow, who)
+            if not identity:
+                return b""  # a body that somebody has signed once, perhaps for another call
+            assert opened.headers is not None
+            signed_at = date_of(opened.headers)
+            assert signed_at is not None, "compare wants it"
+            self._freshly(self._freshness.check_date, signed_at)
+        except (IntegrityError, PathError) as error:
+            raise self._forbid(str(error)) from None
+        status.verified = identity
+        status.notes += notes
+        self._recipients.learn(identity, verified.certificate, verified.certificates)
+        return identity
+
+    def _check_signers(self, opened: Opened, flow: "Flow", who: bytes) -> "tuple[Verified, tuple[str, ...]]":
+        """Check the certificates of those who have signed: one of them has to be that of ``who``.
+
+        Returns:
+            That signature, and what the user should know of its certificate.
+        """
+        failure: PathError | None = None
+        for one in opened.signatures:
+            try:
+                path = self._trust.check(one.certificate, (*one.certificates, *flow.certificates[1:]), FOR_SIGNING, who)
+            except PathError as error:
+                failure = failure or error
+            else:
+                return one, path.warnings
+        assert failure is not None, "there is a signature"
+        raise failure
+
+    def _freshly(self, check: "Callable[..., None]", what: object) -> None:
+        try:
+            check(what)
+        except StaleError as error:
+            raise self._forbid(str(error)) from None
+
+    def _hand_on(self, message: "Message", opened: Opened, kind: str) -> None:
+        """Give a message the bare body."""
+        if kind or opened.headers is not None:
+            try:
+                to_message(message, opened.entity)
+            except MimeError as error:
+                raise self._unreadable(error) from None
+
+    def _enforce(self, status: Status, least: str, *, is_plain: bool) -> None:
+        if reaches(status.level, least):
+            return
+        if is_plain and self._may_be_plain:
+            status.plain = "not signed and encrypted"
+            return
+        raise self._no(f"{least} security is demanded, and the body is not signed and encrypted, with its headers")
+
+    # How it is refused.
+
+    def _no(self, reason: str) -> RefusedError:
+        """A level that can't be reached (WIRE section 2)."""
+        self._refused.labels("level").inc()
+        return RefusedError(*_NOT_ACCEPTABLE, warning(self._domain, reason))
+
+    def _forbid(self, reason: str) -> RefusedError:
+        """A check that failed (WIRE section 3)."""
+        self._refused.labels("check").inc()
+        return RefusedError(403, "Forbidden", warning(self._domain, reason))
+
+    def _unreadable(self, error: MimeError) -> RefusedError:
+        self._refused.labels("malformed").inc()
+        reason = "Unsupported Media Type" if error.status == 415 else "Bad Request"
+        return RefusedError(error.status, reason, warning(self._domain, f"MIME: {error}"))
+
+
+def _is_mutual_tls(flow: "Flow") -> bool:
+    return flow.protection == "tls" and bool(flow.identities)
+
+
+def _status_of(flow: "Flow", domain: str) -> Status:
+    """What a message's way alone gives."""
+    if _is_mutual_tls(flow):
+        return Status(MEDIUM, by=domain, tls=True)
+    return Status(NONE, by=domain if flow.identities else "")
+
+
+def _recipient_of(request: Request) -> bytes:
+    """Whom a request is for: within a dialog its Request-URI is a contact."""
+    uri = uri_of(request.to.uri if request.to.tag else request.uri)
+    return uri.aor() if uri.is_sip else b""
+
+
+def _copy(response: Response) -> Response:
+    other = Response(response.status, response.reason)
+    other.fields = response.fields[:]
+    other.body = response.body
+    return other
