@@ -20,14 +20,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from attacks.middle import BACK, FORTH, Message, Middle
 from lab.lab import Lab
-from lab.processes import Terminal
+from lab.processes import LabError, Terminal
 from neighbour.agent.aib import format_date, identity_body
 from neighbour.agent.authority import Authority
 from neighbour.agent.cms import enveloped, signed
 from neighbour.agent.credential import Credential, read_credential
 from neighbour.agent.mime import Entity, multipart, of_message, to_message
 from neighbour.agent.smime import Seal
-from sipwire.message import Request, Response
+from sipwire.message import Request, Response, parse
 
 _numbers = itertools.count()
 
@@ -43,6 +43,7 @@ class Scene:
     authority: Authority
     stolen: dict[str, Credential]
     before: list[Request] = field(default_factory=list)
+    answers: list[Message] = field(default_factory=list)
 
     def of(self, aor: str, **validity: datetime) -> Credential:
         """A certificate of the federation's authority."""
@@ -58,7 +59,6 @@ class Scene:
             names = ("from", "to", "call-id", "cseq")
             if direction == FORTH and isinstance(message, Request) and message.method == "INVITE":
                 written[message.via.branch] = [one for one in message.fields if one[0] in names]
-                self.before.append(message.copy())
                 return tamper(self, message)
             if direction == BACK and isinstance(message, Response) and message.via.branch in written:
                 # Whoever has changed these changes them back, so that the answer is taken for one.
@@ -73,7 +73,11 @@ class Scene:
         self.middle.tamper = work
         marks = len(self.alice.lines), len(self.bob.lines)
         self.alice.send("call sip:bob@b.example")
-        told = self.alice.wait_for("failed", 20, since=marks[0])
+        try:
+            told = self.alice.wait_for("failed", 8, since=marks[0])
+        except LabError:
+            self.alice.send("hangup")  # the others are to be judged by themselves
+            raise
         assert not [line for line in self.bob.lines[marks[1] :] if line.get("event") in ("incoming", "ringing")]
         self.middle.tamper = lambda message, direction: [message]
         return told
@@ -104,6 +108,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, image: Path) -> Iterator[Sce
             stolen = {name: read_credential(*paths) for name, paths in keys.items()}
             made = Scene(lab, middle, alice, bob, authority, stolen)
             connect(alice, bob)  # the way is good
+            made.before = [one for _, one in middle.seen if isinstance(one, Request) and one.method == "INVITE"]
             mark = len(bob.lines)
             alice.send("hangup")
             bob.wait_for("ended", 10, since=mark)
@@ -346,13 +351,13 @@ REQUESTS = [
     ("noise", body(lambda data: b"\x30\x82\x10\x00" + data[4:]), 400, "S/MIME"),
     ("one more layer of nothing", body(lambda data: b""), 488, _DEMANDED),
     ("said to be text", header("Content-Type", "text/plain"), 488, _DEMANDED),
-    ("said to be signed only", header("Content-Type", "application/pkcs7-mime;smime-type=signed-data"), 400, "S/MIME"),
+    ("said to be signed only", header("Content-Type", "application/pkcs7-mime;smime-type=signed-data"), 415, "S/MIME: another kind"),
     ("said to be a multipart", header("Content-Type", "multipart/signed;boundary=x"), 400, "MIME"),
     ("encrypted for somebody else", for_another, 493, "decrypted"),
     ("own signature: a third domain's user", by("sip:mallory@c.example"), 403, _IDENTITY),
     ("own signature: a third domain", by("sip:c.example"), 403, ""),
     ("own signature: another user of a.example", by("sip:eve@a.example"), 403, _IDENTITY),
-    ("own signature: the stolen trunk key", by_the_trunk_key, 403, ""),
+    ("own signature: the stolen trunk key", by_the_trunk_key, 403, "certificate not for this purpose"),
     ("own signature: an authority that nobody knows", by_herself, 403, "certificate from an unknown CA"),
     ("own signature: by itself", self_signed, 403, "certificate"),
     ("own signature: expired", by("sip:alice@a.example", not_before=-2 * DAY, not_after=-DAY), 403, "certificate expired"),
@@ -383,5 +388,84 @@ def test_a_request_that_was_changed(
     assert (told["status"], reason in (told.get("warning") or "")) == (status, True), told
 
 
-def test_the_table_is_long_enough() -> None:
-    assert len(REQUESTS) >= 40
+# What an attacker can do to an answer.
+
+
+def answer_body(edit: Callable[[bytes], bytes]) -> Callable[[Scene, Response], None]:
+    def work(scene: Scene, response: Response) -> None:
+        response.body = edit(response.body)
+        response.set("Content-Length", b"%d" % len(response.body))
+
+    return work
+
+
+def answer_header(name: str, value: bytes) -> Callable[[Scene, Response], None]:
+    return lambda scene, response: response.set(name, value)
+
+
+def answer_plain(scene: Scene, response: Response) -> None:
+    to_message(response, Entity.make([("Content-Type", b"application/sdp")], SDP))
+
+
+def answer_by(aor: str) -> Callable[[Scene, Response], None]:
+    """Sealed again, for Alice, by somebody else."""
+
+    def work(scene: Scene, response: Response) -> None:
+        signer = scene.stolen["b.example"] if aor == "sip:b.example" else scene.of(aor)
+        date = response.get("date") or b""
+        seal = Seal(signer, (alices(scene).certificate,), enveloped.AES_128_GCM, datetime.now(UTC))
+        sdp = Entity.make([("Content-Type", b"application/sdp")], SDP)
+        to_message(response, seal.close(sdp, identity_body(response, date)))
+
+    return work
+
+
+def answer_unsigned(scene: Scene, response: Response) -> None:
+    seal = Seal(None, (alices(scene).certificate,), enveloped.AES_128_GCM, datetime.now(UTC))
+    to_message(response, seal.close(Entity.make([("Content-Type", b"application/sdp")], SDP), b""))
+
+
+def answer_of_another_call(scene: Scene, response: Response) -> None:
+    to_message(response, of_message(scene.answers[0]))
+
+
+ANSWERS = [
+    ("signature and encryption stripped", answer_plain, 488, _DEMANDED),
+    ("a bit of the ciphertext", answer_body(lambda data: data[:-40] + bytes([data[-40] ^ 1]) + data[-39:]), 493, "decrypted"),
+    ("half of the body", answer_body(lambda data: data[: len(data) // 2]), 400, "S/MIME"),
+    ("said to be SDP", answer_header("Content-Type", b"application/sdp"), 488, _DEMANDED),
+    ("Date", answer_header("Date", format_date(0)), 403, f"Date {_SIGNED}"),
+    ("of another call", answer_of_another_call, 403, _SIGNED),
+    ("signed by nobody", answer_unsigned, 488, _DEMANDED),
+    ("signed by a third domain's user", answer_by("sip:mallory@c.example"), 403, _IDENTITY),
+    ("signed by another user of b.example", answer_by("sip:eve@b.example"), 403, _IDENTITY),
+    ("signed by the stolen trunk key", answer_by("sip:b.example"), 403, "certificate not for this purpose"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("attack", "status", "reason"), [row[1:] for row in ANSWERS], ids=[row[0] for row in ANSWERS])
+def test_an_answer_that_was_changed(
+    scene: Scene, attack: Callable[[Scene, Response], None], status: int, reason: str
+) -> None:
+    """Alice is told, and never connected; Bob's terminal, which has answered, is hung up on."""
+
+    def work(message: Message, direction: str) -> list[Message]:
+        if direction == BACK and isinstance(message, Response) and message.status == 200 and message.body:
+            scene.answers.append(parse(message.serialize()))
+            attack(scene, message)
+        return [message]
+
+    scene.middle.tamper = work
+    marks = len(scene.alice.lines), len(scene.bob.lines)
+    scene.alice.send("call sip:bob@b.example")
+    scene.bob.wait_for("incoming", 10, since=marks[1])
+    scene.bob.send("answer")
+    told = scene.alice.wait_for("failed", 10, since=marks[0])
+    assert (told["status"], reason in (told.get("warning") or "")) == (status, True), told
+    assert scene.bob.wait_for("ended", 10, since=marks[1])["reason"] == "peer hung up"
+    assert not [line for line in scene.alice.lines[marks[0] :] if line.get("event") == "connected"]
+
+
+def test_the_tables_are_long_enough() -> None:
+    assert len(REQUESTS) + len(ANSWERS) >= 40
+    assert len(dict.fromkeys(row[0] for row in REQUESTS)) == len(REQUESTS)

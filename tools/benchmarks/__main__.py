@@ -1,4 +1,4 @@
-"""Measure the codec, the terminal and the neighbour, each beside a floor or a peer in the same run."""
+"""Measure the codec, the terminal, the neighbour and its agent, each beside a floor or a peer in the same run."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import codec, connections, contacts, proxy, terminal
+from benchmarks import agent, codec, connections, contacts, proxy, terminal
 from benchmarks.report import machine, versions
 from debian import UnavailableError
 from lab.processes import LabError
@@ -24,6 +24,7 @@ _BENCHMARKS: dict[str, tuple[Callable[[Console], None], Callable[[Console], None
         lambda console: connections.run(console, [1_000, 10_000]),
         lambda console: connections.run(console, [500, 1_000]),
     ),
+    "agent": (lambda console: agent.run(console, 500, 7, 500), lambda console: agent.run(console, 100, 1, 100)),
     "proxy": (
         lambda console: proxy.run(console, run_s=10, repeats=3, steps=4),
         lambda console: proxy.run(console, run_s=2, repeats=1, steps=0),

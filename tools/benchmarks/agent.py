@@ -6,11 +6,12 @@
 Then whole calls between two neighbours at each level, where both have all of their other work to do, too.
 """
 
-import asyncio
+import contextlib
+import io
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from neighbour.agent.cms import certificates as facts_of
 from neighbour.agent.cms.enveloped import decrypt, encrypt
 from neighbour.agent.cms.signed import sign, verify
 from neighbour.agent.freshness import Freshness
+from neighbour.agent.mime import Entity, of_message
 from neighbour.agent.path import Paths
 from neighbour.agent.policy import HEAVY, Wish
 from neighbour.agent.recipients import Recipients
@@ -48,6 +50,20 @@ _A, _B = "a.example", "b.example"
 _LEVELS = ("medium", "heavy")
 _GOAL = 1.6  # times the bare operations, with a warm cache
 _WARM = 50  # messages before it counts
+_BATCH = 10  # messages that are made, and then worked on
+_CHAIN = 2  # signatures of an uncached chain: of the leaf and of the intermediate
+_MOST_RUNS = 3  # of calls
+_OPERATIONS = ("sign", "verify", "encrypt", "decrypt")
+_TEXTS = {
+    "sign": "sign",
+    "encrypt": "encrypt",
+    "decrypt": "decrypt",
+    "verify": "verify",
+    "seal": "seal an INVITE",
+    "open": "open it",
+    "both": "seal and open it",
+    "unknown": "open it, chain not cached",
+}
 _INVITE = (
     b"INVITE sip:bob@b.example SIP/2.0\r\n"
     b"Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK4f3a9c1d2e5b6071;rport\r\n"
@@ -104,11 +120,10 @@ class _Side:
     paths: Paths
     agent: SecurityAgent
 
-    @property
-    def trunk(self) -> _Trunk:
-        """The trunk that leads to it."""
+    def trunk(self, domain: str) -> _Trunk:
+        """The trunk that leads to it, or from it."""
         own = self.certificates.domain
-        return _Trunk(_B, (own.certificate, *own.chain))
+        return _Trunk(domain, (own.certificate, *own.chain))
 
 
 async def _nobody(aor: bytes, flow: Flow) -> tuple[x509.Certificate, ...]:
@@ -117,13 +132,12 @@ async def _nobody(aor: bytes, flow: Flow) -> tuple[x509.Certificate, ...]:
 
 
 def _side(config: Config) -> _Side:
-    certificates = Certificates(config)
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells what it makes
+        certificates = Certificates(config)
     paths = Paths(read_roots(config), Revocation(), Crl())
     trust = Trust(paths, {})
     recipients = Recipients(certificates, trust, _nobody)
-    agent = SecurityAgent(
-        config, certificates, trust, recipients, Freshness(time.time), Metrics(), time.time
-    )
+    agent = SecurityAgent(config, certificates, trust, recipients, Freshness(time.time), Metrics(), time.time)
     return _Side(certificates, paths, agent)
 
 
@@ -134,8 +148,7 @@ class _Bench:
         for domain in lab.make_domains(_A, _B):
             lab.change(domain, '# level = "medium"', 'level = "heavy"')
         self.ours, self.theirs = (_side(load(lab.configuration(domain))) for domain in (_A, _B))
-        own = self.ours.certificates.domain
-        self._to_b, self._from_a = self.theirs.trunk, _Trunk(_A, (own.certificate, *own.chain))
+        self._to_b, self._from_a = self.theirs.trunk(_B), self.ours.trunk(_A)
         self._wish = Wish(level=HEAVY)
         self._number = 0
 
@@ -177,7 +190,7 @@ class _Bench:
         """Open one of somebody whose certificates were never seen."""
         self.theirs.paths.replace()
         facts_of.load_certificate.cache_clear()
-        facts_of.facts.cache_clear()
+        facts_of.facts.cache_clear()  # type: ignore[attr-defined]
         self.open(request)
 
 
@@ -190,14 +203,14 @@ class _Bare:
 
     Attributes:
         sign, verify: P-256 with SHA-256.
-        wrap: a key for one message, ECDH, AES-128-GCM.
-        unwrap: ECDH with a key that came as bytes, AES-128-GCM.
+        encrypt: a key for one message, ECDH, AES-128-GCM.
+        decrypt: ECDH with a key that came as bytes, AES-128-GCM.
     """
 
     sign: Callable[[], object]
     verify: Callable[[], object]
-    wrap: Callable[[], object]
-    unwrap: Callable[[], object]
+    encrypt: Callable[[], object]
+    decrypt: Callable[[], object]
 
 
 def _bare(signed: bytes, content: bytes) -> _Bare:
@@ -239,9 +252,99 @@ def _time(work: Callable[[], object], count: int) -> float:
     return (time.thread_time_ns() - before) / count / 1000
 
 
-def _time_each(work: Callable[[Request], object], made: list[Request]) -> float:
-    """The same, of what is done to each of some requests."""
-    left = iter(made)
-    return _time(lambda: work(next(left)), len(made))
+def _time_each(work: Callable[[Request], object], make: Callable[[int], list[Request]], count: int) -> float:
+    """The same, of what is done to each of some requests, which have just been made, as they have just come."""
+    taken = 0.0
+    for _ in range(0, count, _BATCH):
+        left = iter(make(_BATCH))
+        taken += _time(lambda left=left: work(next(left)), _BATCH) * _BATCH  # type: ignore[misc]
+    return taken / count
 
 
+def _parts(bench: _Bench) -> dict[str, Callable[[], object]]:
+    """The operations of CMS by themselves, on what an INVITE has."""
+    [request] = bench.sealed(1)
+    ours, theirs = bench.ours.certificates, bench.theirs.certificates
+    data = of_message(request).content()
+    content = decrypt(data, theirs.find)
+    signed, signature = Entity.parse(content).parts()
+    at = datetime.now(UTC)
+    return {
+        "sign": lambda: sign(signed.raw, ours.domain, detached=True, at=at),
+        "encrypt": lambda: encrypt(content, [theirs.domain.certificate]),
+        "decrypt": lambda: decrypt(data, theirs.find),
+        "verify": lambda: verify(signature.body, signed.raw),
+        "": lambda: (signed.raw, content),
+    }
+
+
+def _costs(console: Console, count: int, repeats: int) -> None:
+    """What sealing and opening costs."""
+    with tempfile.TemporaryDirectory(prefix="wisp-bench-") as name, Lab(Path(name)) as lab:
+        bench = _Bench(lab)
+        for one in bench.sealed(_WARM):
+            bench.open(one)
+        parts = _parts(bench)
+        bare = _bare(*parts.pop("")())  # type: ignore[misc]
+        found: dict[str, list[float]] = {}
+
+        def note(what: str, value: float) -> None:
+            found.setdefault(what, []).append(value)
+
+        for _ in range(repeats):
+            for what, work in parts.items():
+                note(what, _time(work, count))
+            note("seal", _time_each(bench.seal, bench.invites, count))
+            note("open", _time_each(bench.open, bench.sealed, count))
+            note("unknown", _time_each(bench.open_unknown, bench.sealed, count))
+            for what in ("sign", "encrypt", "decrypt", "verify"):
+                note(f"bare {what}", _time(getattr(bare, what), count))
+    figures = {what: median(values) for what, values in found.items()}
+    below = {what: figures[f"bare {what}"] for what in parts}
+    below["seal"] = below["sign"] + below["encrypt"]
+    below["open"] = below["decrypt"] + below["verify"]
+    below["unknown"] = below["open"] + _CHAIN * below["verify"]
+    figures["both"], below["both"] = figures["seal"] + figures["open"], below["seal"] + below["open"]
+    rows: list[list[Cell | str]] = []
+    for what, text in _TEXTS.items():
+        times = figures[what] / below[what]
+        cell = at_most(times, _GOAL, "{:.2f}") if what == "both" else f"{times:.2f}"
+        rows.append([text, f"{figures[what]:.0f} us", f"{below[what]:.0f} us", cell])
+    title = f"The security agent, an INVITE of {len(_INVITE)} bytes (CPU time, medians of {repeats} times {count})"
+    show(console, title, ["", "time", "bare operations", "ratio"], rows)
+
+
+# Calls.
+
+
+def _calls(console: Console, count: int, repeats: int) -> None:
+    """What calls cost two neighbours at each level."""
+    rows: list[list[Cell | str]] = []
+    for level in _LEVELS:
+        runs = [calls(level, count) for _ in range(repeats)]
+        for sides in zip(*runs, strict=True):
+            cpu_s = median([one.cpu_s for one in sides])
+            operations = [f"{sides[0].operations.get(name, 0.0):.2f}" for name in _OPERATIONS]
+            rows.append([f"{level}, {sides[0].domain}", f"{cpu_s * 1000:.2f} ms", f"{1 / cpu_s:.0f}", *operations])
+    title = (
+        "Calls between two neighbours, and the asymmetric operations of each call "
+        f"(INVITE, 180, 200, ACK, BYE, 200; medians of {repeats} times {count})"
+    )
+    columns = ["level, whose", "CPU time", "calls a CPU second", *_OPERATIONS]
+    show(console, title, columns, rows)
+
+
+def run(console: Console, count: int, repeats: int, calls_of_a_run: int) -> None:
+    """Measure.
+
+    Args:
+        console: where to print.
+        count: how many messages each figure is of.
+        repeats: how often each is measured.
+        calls_of_a_run: how many calls between neighbours.
+
+    Raises:
+        LabError: a call did not go well.
+    """
+    _costs(console, count, repeats)
+    _calls(console, calls_of_a_run, min(repeats, _MOST_RUNS))

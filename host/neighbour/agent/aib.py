@@ -12,6 +12,7 @@ What transfers or replaces a call is signed as well, where a message has it: Ref
 
 import calendar
 from email.utils import formatdate, parsedate_tz
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sipwire.compat import cached
@@ -48,6 +49,7 @@ class IntegrityError(Exception):
     """What was signed does not fit the message it came in; the text says what, in words for a Warning."""
 
 
+@lru_cache(_MAX_KNOWN)
 def format_date(at_s: int) -> bytes:
     """A Date header's value (RFC 3261 section 20.17)."""
     return formatdate(at_s, usegmt=True).encode()

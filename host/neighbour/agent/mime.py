@@ -9,7 +9,7 @@ The CRLF before a boundary belongs to the boundary: a signature over a part excl
 import base64
 import binascii
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sipwire.compat import cached
@@ -30,6 +30,7 @@ _MAX_HEADER_BYTES = 4096  # of one part
 _MAX_KNOWN = 256  # part headers, and values of them, that are remembered: most are the same in each message
 _LONGEST_KNOWN = 512  # bytes of one; ours have 150
 _BOUNDARY_BYTES = 12  # random: nothing that is sent can hold it by chance, and nobody can know it before
+_LAST = b";boundary="  # as `multipart` writes it
 _PLAIN = b"text/plain"  # RFC 2045 section 5.2: of a part that does not say
 #: Headers of a message that are about its body and go where that goes. (RFC 3261 section 7.4.1)
 _OF_BODY = ("content-type", "content-disposition", "content-encoding", "content-language", "content-transfer-encoding")
@@ -48,9 +49,9 @@ class MimeError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entity:
-    """A body with what is said of it.
+    """A body with what is said of it. Nothing of it is ever changed.
 
     Attributes:
         headers: (key in lower case, value) pairs in wire order.
@@ -61,6 +62,7 @@ class Entity:
     headers: "tuple[tuple[str, bytes], ...]"
     body: bytes
     raw: bytes
+    _type: "tuple[bytes, Params] | None" = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def parse(cls, raw: bytes) -> "Entity":
@@ -80,9 +82,9 @@ class Entity:
     @classmethod
     def make(cls, headers: "Sequence[tuple[str, bytes]]", body: bytes) -> "Entity":
         """A new one; ``headers`` have their names as they are to be written."""
-        lines = [name.encode() + b": " + value for name, value in headers]
+        lines = [b"%b: %b" % (name.encode(), value) for name, value in headers]
         raw = b"\r\n".join([*lines, b"", body])
-        return cls(tuple((name.lower(), value) for name, value in headers), body, raw)
+        return cls(tuple([(name.lower(), value) for name, value in headers]), body, raw)
 
     def get(self, key: str) -> bytes | None:
         """The value of a header, None where it is absent."""
@@ -105,7 +107,9 @@ class Entity:
         Raises:
             MimeError: malformed.
         """
-        return self._typed("content-type", _PLAIN)[0]
+        if self._type is None:
+            self._type = self._typed("content-type", _PLAIN)
+        return self._type[0]
 
     @property
     def disposition(self) -> bytes:
@@ -115,7 +119,9 @@ class Entity:
     def param(self, name: str) -> bytes | None:
         """A parameter of Content-Type, None where it is absent."""
         try:
-            return get_param(self._typed("content-type", _PLAIN)[1], name)
+            if self._type is None:
+                self._type = self._typed("content-type", _PLAIN)
+            return get_param(self._type[1], name)
         except ParseError:
             raise MimeError("malformed content-type") from None
 
@@ -174,9 +180,18 @@ def _headers(head: bytes) -> "tuple[tuple[str, bytes], ...]":
     return tuple(headers)
 
 
-@cached(_MAX_KNOWN, _LONGEST_KNOWN)
 def _typed(value: bytes) -> "tuple[bytes, Params]":
     """A value in lower case and its parameters, of which nothing may be changed: others have the same ones."""
+    known, mark, boundary = value.rpartition(_LAST)
+    if not mark or not is_token(boundary):
+        return _read(value)
+    # It is another in each message, and what stands before it the same.
+    kind, params = _read(known)
+    return kind, [*params, (b"boundary", boundary)]
+
+
+@cached(_MAX_KNOWN, _LONGEST_KNOWN)
+def _read(value: bytes) -> "tuple[bytes, Params]":
     first, *rest = split_list(value, b";")
     # RFC 3261 section 25.1: SLASH may have white space around it.
     kind = b"/".join([word.strip(b" \t") for word in first.split(b"/")])
@@ -232,7 +247,7 @@ def multipart(kind: bytes, parts: "Sequence[bytes]", params: bytes = b"") -> "tu
     for part in parts:
         pieces += [dash, part]
     pieces.append(dash + b"--\r\n")
-    return kind + params + b";boundary=" + boundary, b"\r\n".join(pieces)
+    return kind + params + _LAST + boundary, b"\r\n".join(pieces)
 
 
 def of_message(message: "Message") -> Entity:

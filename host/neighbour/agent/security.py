@@ -246,6 +246,7 @@ class SecurityAgent:
 
         Raises:
             RefusedError: a check failed, or the least level is not reached.
+            ParseError: the URI in From is malformed.
         """
         wish = self.wish_of(account)
         least = highest(self._config.least_level(domain), wish.level)
@@ -284,6 +285,7 @@ class SecurityAgent:
 
         Raises:
             RefusedError: a check failed, or the least level is not reached.
+            ParseError: the URI in To is malformed.
         """
         status = _status_of(flow, domain)
         status.plain = sent.plain

@@ -47,6 +47,14 @@ _MAX_LAYERS = 4  # of signing and encrypting around one body; two are usual
 PKCS7 = (b"application/pkcs7-mime", b"application/x-pkcs7-mime")
 _SIGNATURE = (b"application/pkcs7-signature", b"application/x-pkcs7-signature")
 _HANDLING = b"attachment;handling=required;filename="
+_SIGNATURE_HEAD = Entity.make(
+    [
+        ("Content-Type", b"application/pkcs7-signature;name=smime.p7s"),
+        ("Content-Disposition", _HANDLING + b"smime.p7s"),
+        ("Content-Transfer-Encoding", b"binary"),
+    ],
+    b"",
+).raw
 
 
 def kind_of(entity: Entity) -> str:
@@ -99,17 +107,10 @@ class Seal:
             raw = identity
             if entity is not None:
                 kind, body = multipart(b"multipart/mixed", (entity.raw, identity))
-                raw = Entity.make([("Content-Type", kind)], body).raw
-            signature = Entity.make(
-                [
-                    ("Content-Type", b"application/pkcs7-signature;name=smime.p7s"),
-                    ("Content-Disposition", _HANDLING + b"smime.p7s"),
-                    ("Content-Transfer-Encoding", b"binary"),
-                ],
-                signed.sign(raw, self.signer, detached=True, at=self.at),
-            )
+                raw = b"Content-Type: %b\r\n\r\n%b" % (kind, body)
+            signature = _SIGNATURE_HEAD + signed.sign(raw, self.signer, detached=True, at=self.at)
             params = b';protocol="application/pkcs7-signature";micalg=' + signed.micalg(self.signer.key).encode()
-            kind, body = multipart(b"multipart/signed", (raw, signature.raw), params)
+            kind, body = multipart(b"multipart/signed", (raw, signature), params)
             made = Entity.make([("Content-Type", kind)], body)
         if self.recipients:
             assert made is not None, "nothing to encrypt"

@@ -77,6 +77,8 @@ def _other(config: Config, who: str) -> str | None:
     user, at, host = who.removeprefix("sip:").rpartition("@")
     if who == AGENT or (not at and not who.startswith("sip:")):
         return None
+    if at and not user:
+        raise fail(f"{who}: a user is wanted before the @, or {AGENT}")
     try:
         host = domain_name(host)
     except ValueError as error:

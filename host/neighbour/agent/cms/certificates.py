@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 
+from ..remembered import remembered
 from .errors import MalformedError, UnsupportedError
 from .structures import INTEGER, SEQUENCE, IssuerAndSerial, TbsCertificate, der, raw
 
@@ -62,7 +63,7 @@ class Facts:
     by_issuer: bytes
 
 
-@lru_cache(_CACHE)
+@remembered(_CACHE)
 def facts(certificate: x509.Certificate) -> Facts:
     """The facts of a certificate.
 
@@ -100,6 +101,7 @@ def load_certificate(encoded: bytes) -> tuple[x509.Certificate, Facts]:
         raise MalformedError("a certificate is broken") from None
 
 
+@remembered(_CACHE)
 def public_key(certificate: x509.Certificate) -> PublicKey:
     """The key of a certificate: P-256, P-384, RSA of 2048 to 4096 bits, or Ed25519.
 

@@ -65,17 +65,17 @@ AUTH_ENVELOPED_DATA = x509.ObjectIdentifier("1.2.840.113549.1.9.16.1.23")
 
 # Writing.
 
+_OCTETS = [bytes((octet,)) for octet in range(256)]
+
 
 def der(tag: int, *parts: bytes) -> bytes:
     """One element of DER with these contents."""
     value = b"".join(parts)
     size = len(value)
     if size < 0x80:
-        return bytes((tag, size)) + value
-    if size < 0x100:
-        return bytes((tag, 0x81, size)) + value
+        return _OCTETS[tag] + _OCTETS[size] + value
     octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(octets))) + octets + value
+    return _OCTETS[tag] + _OCTETS[0x80 | len(octets)] + octets + value
 
 
 def oid(dotted: str) -> bytes:
