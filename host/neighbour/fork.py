@@ -525,7 +525,7 @@ class Fork:
         """Answer with what came of a branch; returns the status that was answered with."""
         way = branch.way
         try:
-            response = self.assistance.give(response, "" if way is None else way.user)
+            response = self.assistance.give(response, "" if way is None else way.user, "" if way is None else way.group)
         except RefusedError as refusal:
             if branch.client is not None and not branch.local:
                 self._hang_up(branch, branch.client, response)

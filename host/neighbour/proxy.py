@@ -298,7 +298,8 @@ class Proxy:
         elif account is None:
             uri = uri_of(request.uri)
             here = not request.to.tag and request.get("route") is None and self._routes.is_ours(uri)
-            callee = user_of(uri if here else request.to.parsed_uri()) or ""
+            meant = uri if here else request.to.parsed_uri()
+            callee = (user_of(meant) or "") if here or self._routes.is_ours(meant) else ""
             domain = request.from_.parsed_uri().host.decode("latin-1").lower()
             assistance.open(request, callee, domain)
         return assistance

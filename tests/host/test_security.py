@@ -610,4 +610,4 @@ def test_alone(world: World) -> None:
     assert sealed.serialize() == asked.serialize()
     assert received.status == Status(MEDIUM, by="a.example", tls=True)
     refused(lambda: world.seal(request(), mine), 488, "heavy security is demanded, and the body is not encrypted")
-    refused(lambda: world.open(request(), theirs), 488, "heavy security is demanded, and the body is not signed")
+    refused(lambda: world.open(request(), theirs), 488, "heavy security is demanded, and the body is not encrypted")

@@ -27,6 +27,7 @@ IN_2011 = calendar.timegm((2011, 3, 1, 0, 0, 0))
 HELLO = (b"text/plain", b"Hello!")
 SDP_START = b"v=0\r\no=alice 2890844526 2890844526 IN IP4 192.0.2.1\r\n"
 ALICE = b"sip:alice@example.com"
+OLD = '[[peer]]\ndomain = "example.com"\naddress = "192.0.2.1:5061"\nprofile = "rfc3261"\n'  # unsigned CBC is for those alone
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,11 @@ def generated_agent(folder: Path, now: int = NOW) -> Agent:
     bob = read_person(GENERATED / "certs", "bob")
     alice = read_person(GENERATED / "certs", "alice").certificate
     return Agent(
-        configured(folder, "example.net"), [root(GENERATED)], {"": bob, "bob": bob}, now, others={ALICE: alice}
+        configured(folder, "example.net", more=OLD),
+        [root(GENERATED)],
+        {"": bob, "bob": bob},
+        now,
+        others={ALICE: alice},
     )
 
 
@@ -210,7 +215,7 @@ def test_at_another_time(tmp_path: Path, name: str, off_s: int) -> None:
 def test_nothing_less_than_heavy(tmp_path: Path, name: str) -> None:
     """At heavy one of them is enough: it is signed and encrypted, with its headers."""
     bob = read_person(GENERATED / "certs", "bob")
-    config = configured(tmp_path, "example.net", security='level = "heavy"')
+    config = configured(tmp_path, "example.net", security='level = "heavy"', more=OLD)
     alice = read_person(GENERATED / "certs", "alice").certificate
     agent = Agent(config, [root(GENERATED)], {"": bob, "bob": bob}, NOW, others={ALICE: alice})
     request, wanted = message(name), TABLE[name]
@@ -275,7 +280,7 @@ RFC6216_TABLE: list[tuple[str, dict, Taken | Refused]] = [
     ("message-tls", {}, Taken()),
     ("smime-msg", {"sha1": False}, Refused(415, "S/MIME: digest algorithm")),
     ("cms-smime-msg", {"sha1": False}, Refused(415, "S/MIME: digest algorithm")),
-    ("smime-encrypted", {"sha1": False}, ENCRYPTED),
+    ("smime-encrypted", {"sha1": False}, Refused(493, "it cannot be decrypted")),  # CBC, and not signed
     ("smime-msg", {"known": False}, Refused(403, "S/MIME: signer's certificate is missing")),
     ("smime-msg", {"now": LATER}, Refused(403, "certificate expired")),
     ("smime-msg", {"now": 1_000_000_000}, Refused(403, "certificate not yet valid")),
@@ -358,3 +363,13 @@ def test_rfc6216_the_answer(tmp_path: Path) -> None:
 def test_rfc6216_all_of_them() -> None:
     tested = {name for name, _, _ in RFC6216_TABLE} | {"smime-msg-what-got-signed", "message-tls-resp"}
     assert tested == {*entries(RFC6216)} == {path.stem for path in (RFC6216 / "msgs").iterdir()}
+
+
+@pytest.mark.parametrize("name", [name for name, wanted in TABLE.items() if "cbc" in name or name == "enc_oaep"])
+def test_cbc_without_a_signature(tmp_path: Path, name: str) -> None:
+    """What others could change unseen is taken from nobody but those who are known to have nothing better."""
+    bob = read_person(GENERATED / "certs", "bob")
+    agent = Agent(configured(tmp_path, "example.net"), [root(GENERATED)], {"": bob, "bob": bob}, NOW)
+    with pytest.raises(RefusedError) as caught:
+        open_it(agent, message(name))
+    assert caught.value.status == 493

@@ -150,7 +150,9 @@ def test_bad_certificates(tmp_path: Path, spoil: Callable[[Lab], None], reason: 
     async def work() -> None:
         async with pair(tmp_path, spoil) as (left, right):
             if spoil is other_domain:
-                stolen = server_context(str(tmp_path / "c.pem"), str(tmp_path / "c.key"), [str(tmp_path / "ca/root.pem")])
+                stolen = server_context(
+                    str(tmp_path / "c.pem"), str(tmp_path / "c.key"), [str(tmp_path / "ca/root.pem")]
+                )
                 for acceptor in right.neighbour._acceptors:
                     acceptor.use(stolen)
             carol, dave = await users(left, right)

@@ -119,19 +119,20 @@ class Assistance:
             asserted = self._asserted(self.accounts.by_user(user), answers) if sent is None else b""
             self._tell(response, status, "" if self.account is None else self.account.user, asserted)
 
-    def give(self, response: Response, user: str) -> Response:
+    def give(self, response: Response, user: str, group: str) -> Response:
         """Make a response ready for who has asked; see `SecurityAgent.seal_response`.
 
         Args:
             response: as it came; it may be returned as it is.
             user: who answers, "" where that is not one of ours.
+            group: as what, "" as itself.
 
         Raises:
             RefusedError: the least level can't be reached.
         """
         if self.received is None or not response.body:
             return response
-        return self.agent.seal_response(response, self.received, self.accounts.by_user(user), self.flow)
+        return self.agent.seal_response(response, self.received, self.accounts.by_user(user), self.flow, group)
 
     # What is told.
 

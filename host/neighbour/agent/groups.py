@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from sipwire.editing import remove
+from sipwire.errors import ParseError
 from sipwire.headers import Address
 from sipwire.uri import Uri, uri_of
 
@@ -114,6 +115,9 @@ class Groups:
         Args:
             message: from the member; it is changed.
             member: see there.
+
+        Raises:
+            ParseError: it can't be read, so that the member can't be taken out.
         """
         is_request = hasattr(message, "method")
         if is_request:
@@ -157,15 +161,16 @@ class Groups:
         try:
             entity = of_message(message)
             changed = self._disguise_entity(entity, member)
-        except MimeError:
-            return  # nobody reads it either
-        if changed is not entity:
-            to_message(message, changed)
+            if changed is not entity:
+                to_message(message, changed)
+        except MimeError as error:
+            raise ParseError(f"body: {error}", error.status) from None  # a name in it might be read all the same
 
     def _disguise_entity(self, entity: Entity, member: Member) -> Entity:
         if entity.kind == _SDP:
             headers = [(name.title(), value) for name, value in entity.headers]
-            return Entity.make(headers, _anonymous_sdp(entity.body, member.group.encode(), self._domain))
+            headers = [one for one in headers if one[0] != "Content-Transfer-Encoding"]
+            return Entity.make(headers, _anonymous_sdp(entity.content(), member.group.encode(), self._domain))
         if entity.kind != b"multipart/mixed":
             return entity
         parts = entity.parts()

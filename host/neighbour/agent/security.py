@@ -25,7 +25,18 @@ from .mime import Entity, MimeError, of_message, to_message
 from .path import SIGN as FOR_SIGNING
 from .path import PathError
 from .policy import ENCRYPT, HEAVY, MEDIUM, NONE, SIGN, Status, Wish, highest, parse_assist, reaches, setting_of
-from .smime import ENVELOPED, PKCS7, Keys, Opened, Seal, certificates_entity, certificates_of, kind_of, open_sealed
+from .smime import (
+    ENVELOPED,
+    PKCS7,
+    Keys,
+    Opened,
+    Seal,
+    certificates_entity,
+    certificates_of,
+    is_encrypted,
+    kind_of,
+    open_sealed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,7 +174,7 @@ class SecurityAgent:
             RefusedError: the least level can't be reached.
         """
         least = highest(self._config.least_level(domain), wish.level)
-        recipient = _recipient_of(request)
+        recipient = _recipient_of(request, flow, domain)
         sent = Sent(least, wish, recipient, plain=plain)
         if not is_protected(request):
             return request, sent
@@ -173,8 +184,8 @@ class SecurityAgent:
         entity, kind = self._body_of(request)
         signs = not kind and wish.does(SIGN, least)
         encrypts = kind != ENVELOPED and wish.does(ENCRYPT, least) and (signs or bool(kind) or bool(request.body))
-        if wish.is_own and least == HEAVY and kind != ENVELOPED:
-            raise self._no("heavy security is demanded, and the body is not encrypted")
+        if wish.is_own:
+            self._check_own(entity, least)
         if not signs and not encrypts:
             return request, sent
         certificate = await self._recipients.find(recipient, flow) if encrypts else None
@@ -257,15 +268,14 @@ class SecurityAgent:
         self._check_trunk(flow, least, domain)
         entity, kind = self._body_of(request)
         if wish.is_own:
-            if least == HEAVY and not kind:
-                raise self._no("heavy security is demanded, and the body is not signed and encrypted")
+            self._check_own(entity, least)
             return received
         if entity is not None and (kind or entity.kind == _MIXED):
-            opened = self._open(entity, callee)
+            opened = self._open(entity, callee, domain)
             identity = self._check(opened, request, status, flow)
             if request.method != "ACK" and identity:
                 # An ACK is repeated with each 2xx that its sender gets, and does nothing the second time.
-                self._freshly(self._freshness.check_first, opened.headers)
+                self._freshly(self._freshness.check_first, opened.headers, domain)
             self._hand_on(request, opened, kind)
             if identity:
                 received.sender = identity  # whose From may say "anonymous" outside
@@ -293,15 +303,15 @@ class SecurityAgent:
             return status
         entity, kind = self._body_of(response)
         if sent.wish.is_own:
-            if sent.least == HEAVY and not kind:
-                raise self._no("heavy security is demanded, and the answer is not signed and encrypted")
+            if response.status < 300:
+                self._check_own(entity, sent.least)
             return status
         if response.status >= 300 and not kind:
             if entity is not None and entity.kind in PKCS7:
                 to_message(response, None)  # a certificate, which is for us
             return status
         if entity is not None and (kind or entity.kind == _MIXED):
-            opened = self._open(entity, "")
+            opened = self._open(entity, "", domain)
             identity = self._check(opened, response, status, flow, sent.recipient)
             self._hand_on(response, opened, kind)
             if identity and opened.signed and opened.encrypted and status.tls:
@@ -326,7 +336,7 @@ class SecurityAgent:
         return sent.is_sealed and self._may_be_plain
 
     def seal_response(
-        self, response: Response, received: Received, account: "Account | None", flow: "Flow"
+        self, response: Response, received: Received, account: "Account | None", flow: "Flow", group: str = ""
     ) -> Response:
         """Make a response of ours ready for the trunk that its request came over; returns it, or a copy that is.
 
@@ -335,6 +345,7 @@ class SecurityAgent:
             received: of the request.
             account: of who answers.
             flow: the trunk.
+            group: as what it answers, "" as itself.
 
         Raises:
             RefusedError: the least level can't be reached.
@@ -355,7 +366,7 @@ class SecurityAgent:
         user = user_of(to) or ""
         if to.host.lower() != self._domain.encode():
             # The call was diverted to us: we can't speak for whom it was meant.
-            user = "" if account is None else account.user
+            user = group or ("" if account is None else account.user)
             answers = f"sip:{user}@{self._domain}".encode() if user else f"sip:{self._domain}".encode()
         domain = received.sender.rpartition(b"@")[2].decode("latin-1")
         self._seal(sealed, entity, self._signer(account, user) if signs else None, certificate, domain, answers)
@@ -379,9 +390,20 @@ class SecurityAgent:
         except MimeError as error:
             raise self._unreadable(error) from None
 
-    def _open(self, entity: Entity, callee: str) -> Opened:
+    def _check_own(self, entity: Entity | None, least: str) -> None:
+        """Check the body of who does its own end-to-end security: what it is we can't see, but that it is encrypted."""
+        try:
+            if least == HEAVY and not is_encrypted(entity):
+                raise self._no("heavy security is demanded, and the body is not encrypted")
+        except MimeError as error:
+            raise self._unreadable(error) from None
+
+    def _open(self, entity: Entity, callee: str, domain: str) -> Opened:
         try:
             opened = open_sealed(entity, self._keys)
+            if opened.malleable and not self._config.security.rfc6216 and self._config.profile(domain) != "rfc3261":
+                # Our answer would tell whoever changes it on the way whether its padding is right, and so what it says.
+                raise DecryptError
         except DecryptError as error:
             self._refused.labels("decrypt").inc()
             body = certificates_entity(self._certificates.published(callee))
@@ -446,9 +468,9 @@ class SecurityAgent:
         assert failure is not None, "there is a signature"
         raise failure
 
-    def _freshly(self, check: "Callable[..., None]", what: object) -> None:
+    def _freshly(self, check: "Callable[..., None]", *what: object) -> None:
         try:
-            check(what)
+            check(*what)
         except StaleError as error:
             raise self._forbid(str(error)) from None
 
@@ -497,10 +519,19 @@ def _status_of(flow: "Flow", domain: str) -> Status:
     return Status(NONE, by=domain if flow.identities else "")
 
 
-def _recipient_of(request: Request) -> bytes:
-    """Whom a request is for: within a dialog its Request-URI is a contact."""
-    uri = uri_of(request.to.uri if request.to.tag else request.uri)
-    return uri.aor() if uri.is_sip else b""
+def _recipient_of(request: Request, flow: "Flow", domain: str) -> bytes:
+    """Whom a request is for.
+
+    Within a dialog its Request-URI is a contact, and where a call was diverted To is not who has it: then it is for
+    whoever is there.
+    """
+    if not request.to.tag:
+        uri = uri_of(request.uri)
+        return uri.aor() if uri.is_sip else b""
+    uri = uri_of(request.to.uri)
+    if uri.is_sip and uri.host.decode("latin-1").lower() in flow.identities:
+        return uri.aor()
+    return b"sip:" + domain.encode()
 
 
 def _copy(response: Response) -> Response:

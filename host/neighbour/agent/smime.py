@@ -7,7 +7,7 @@ Nothing here knows of calls, users or levels: keys and certificates are given, a
 certificate signed, and whether it may, is for the caller to say; until then nothing of what was opened may be used.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .aib import is_identity, read
@@ -36,6 +36,7 @@ __all__ = [
     "Seal",
     "certificates_entity",
     "certificates_of",
+    "is_encrypted",
     "kind_of",
     "open_sealed",
 ]
@@ -55,6 +56,20 @@ _SIGNATURE_HEAD = Entity.make(
     ],
     b"",
 ).raw
+
+
+def is_encrypted(entity: Entity | None) -> bool:
+    """Whether a body is encrypted by its type, or what is signed within it is.
+
+    Raises:
+        MimeError: malformed.
+    """
+    if entity is None:
+        return False
+    if entity.kind == b"multipart/signed":
+        parts = entity.parts()
+        return bool(parts) and kind_of(parts[0]) == ENVELOPED
+    return kind_of(entity) == ENVELOPED
 
 
 def kind_of(entity: Entity) -> str:
@@ -152,6 +167,7 @@ class Opened:
         encrypted: whether it was encrypted.
         signatures: the valid ones, with their certificates, of which nothing has been checked yet.
         headers: that were signed or encrypted with it, or None.
+        malleable: whether it was encrypted in a way that lets others change it unseen, and not signed at all.
     """
 
     entity: Entity | None
@@ -159,6 +175,7 @@ class Opened:
     encrypted: bool
     signatures: "tuple[Verified, ...]"
     headers: "Message | None"
+    malleable: bool = False
 
 
 def open_sealed(entity: Entity, keys: Keys) -> Opened:
@@ -192,7 +209,7 @@ def _open(entity: Entity, keys: Keys, signatures: "tuple[Verified, ...]", *, enc
                 continue
             content = enveloped.decrypt(data, keys.find_credential)
             try:
-                return _open(Entity.parse(content), keys, signatures, encrypted=True)
+                opened = _open(Entity.parse(content), keys, signatures, encrypted=True)
             except (MimeError, CmsError):
                 if form == "enveloped-data":
                     # It has no tag, and a wrong key gives nonsense now and then. Whoever changes it on the way must not
@@ -200,7 +217,8 @@ def _open(entity: Entity, keys: Keys, signatures: "tuple[Verified, ...]", *, enc
                     # known (see `cms.errors.DecryptError`).
                     raise DecryptError from None
                 raise
-        elif kind == SIGNED:
+            return replace(opened, malleable=form == "enveloped-data" and not opened.signed)
+        if kind == SIGNED:
             if signatures:
                 break
             entity, signatures = _verify(entity, keys)
