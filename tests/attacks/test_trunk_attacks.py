@@ -357,7 +357,7 @@ REQUESTS = [
     ("own signature: a third domain's user", by("sip:mallory@c.example"), 403, _IDENTITY),
     ("own signature: a third domain", by("sip:c.example"), 403, ""),
     ("own signature: another user of a.example", by("sip:eve@a.example"), 403, _IDENTITY),
-    ("own signature: the stolen trunk key", by_the_trunk_key, 403, "certificate not for this purpose"),
+    ("own signature: the stolen trunk key", by_the_trunk_key, 403, "signed with the key of the trunk"),
     ("own signature: an authority that nobody knows", by_herself, 403, "certificate from an unknown CA"),
     ("own signature: by itself", self_signed, 403, "certificate"),
     ("own signature: expired", by("sip:alice@a.example", not_before=-2 * DAY, not_after=-DAY), 403, "certificate expired"),
@@ -439,7 +439,7 @@ ANSWERS = [
     ("signed by nobody", answer_unsigned, 488, _DEMANDED),
     ("signed by a third domain's user", answer_by("sip:mallory@c.example"), 403, _IDENTITY),
     ("signed by another user of b.example", answer_by("sip:eve@b.example"), 403, _IDENTITY),
-    ("signed by the stolen trunk key", answer_by("sip:b.example"), 403, "certificate not for this purpose"),
+    ("signed by the stolen trunk key", answer_by("sip:b.example"), 403, "signed with the key of the trunk"),
 ]  # fmt: skip
 
 

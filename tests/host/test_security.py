@@ -55,7 +55,9 @@ def chain(one: Credential) -> tuple[x509.Certificate, ...]:
     return one.certificate, *one.chain
 
 
-TO_A, TO_B = Trunk("a.example", shown=chain(A)), Trunk("b.example", shown=chain(B))
+#: A trunk's certificate is another than the one that signs for the domain.
+TLS_A, TLS_B = of_domain("a.example"), of_domain("b.example")
+TO_A, TO_B = Trunk("a.example", shown=chain(TLS_A)), Trunk("b.example", shown=chain(TLS_B))
 GROUP = '[[group]]\nuri = "sip:support@b.example"\nmembers = ["bob"]\n'
 
 
@@ -95,7 +97,7 @@ def make(tmp_path: Path) -> Callable[..., World]:
         mine = {"alice": ALICE} if own else {}
         theirs = {"bob": BOB, "support": SUPPORT} if own else {}
         roots = [ROOT.certificate]
-        return World(Agent(of_a, roots, {"": A, **mine}, NOW_S), Agent(of_b, roots, {"": B, **theirs}, NOW_S))
+        return World(Agent(of_a, roots, {"": A, "@tls": TLS_A, **mine}, NOW_S), Agent(of_b, roots, {"": B, "@tls": TLS_B, **theirs}, NOW_S))
 
     return make
 
@@ -166,7 +168,7 @@ def test_heavy(make: Callable[..., World], method: str, body: bytes, own: bool) 
     assert received.status.serialize() == told
     assert sealed.body == body
     assert sealed.get("content-type") == (b"application/sdp" if body else None)
-    assert world.b.can_answer(received, TO_A)
+    world.b.check_answer(received, account("bob"), "bob", TO_A)
     if method == "ACK":
         return
     made = response(sealed)
@@ -592,7 +594,7 @@ def test_anonymous(world: World) -> None:
     assert received.status.verified == received.sender == b"sip:alice@a.example"
     assert received.status.level == HEAVY
     assert outer.body == SDP
-    assert world.b.can_answer(received, Trunk("a.example"))  # its certificate came along
+    world.b.check_answer(received, account("bob"), "bob", Trunk("a.example"))  # its certificate came along
     again.set("From", b"<sip:anonymous@anonymous.invalid>;tag=12")
     refused(lambda: world.open(again), 403, "From is not what was signed")
 

@@ -366,7 +366,15 @@ async def test_what_a_callee_is_to_do_is_not_for_us(here: World) -> None:
 
 
 def _same(one: Request, two: Request, *but: str) -> bool:
-    changed: set[str] = {"via", "max-forwards", "record-route", "max-breadth", "proxy-authorization", "content-length", "security-status"}
+    changed: set[str] = {
+        "via",
+        "max-forwards",
+        "record-route",
+        "max-breadth",
+        "proxy-authorization",
+        "content-length",
+        "security-status",
+    }
     changed |= set(but)
     kept = [[line for key, line in message.fields if key not in changed] for message in (one, two)]
     return kept[0] == kept[1] and one.body == two.body

@@ -24,11 +24,11 @@ _BENCHMARKS: dict[str, tuple[Callable[[Console], None], Callable[[Console], None
         lambda console: connections.run(console, [1_000, 10_000]),
         lambda console: connections.run(console, [500, 1_000]),
     ),
-    "agent": (lambda console: agent.run(console, 500, 7, 500), lambda console: agent.run(console, 100, 1, 100)),
     "proxy": (
         lambda console: proxy.run(console, run_s=10, repeats=3, steps=4),
         lambda console: proxy.run(console, run_s=2, repeats=1, steps=0),
     ),
+    "agent": (lambda console: agent.run(console, 500, 7, 500), lambda console: agent.run(console, 100, 1, 100)),
 }
 _WIDTH = 100
 # What takes part beside Python and its libraries.

@@ -210,9 +210,12 @@ async def _run(caller: _Phone, count: int) -> None:
         for _ in left:
             await caller.call(f"sip:{_CALLEE}@{_B}".encode())
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(_AT_ONCE):
-            group.create_task(one_by_one())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_AT_ONCE):
+                group.create_task(one_by_one())
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 def _operations(address: str) -> dict[str, float]:

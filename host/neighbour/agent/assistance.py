@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sipwire.message import Request, Response
 
-from ..refusal import RefusedError, warning
+from ..refusal import warning
 from .groups import Member
 from .policy import HEAVY, Status, Wish
 from .security import is_protected
@@ -72,9 +72,9 @@ class Assistance:
             RefusedError: a check failed, or the least level is not reached; also where its answer could not be sealed,
                 so that nobody's phone rings in vain.
         """
-        received = self.agent.open_request(request, self.accounts.by_user(callee), callee, self.flow, domain)
-        if not self.agent.can_answer(received, self.flow):
-            raise RefusedError(488, "Not Acceptable Here", warning(self.domain, "no certificate of the caller"))
+        account = self.accounts.by_user(callee)
+        received = self.agent.open_request(request, account, callee, self.flow, domain)
+        self.agent.check_answer(received, account, callee, self.flow)
         self.received = received
 
     async def forward(self, request: Request, flow: "Flow", domain: str, plain: str) -> "tuple[Request, Sent | None]":

@@ -32,6 +32,7 @@ from .credential import Credential
 from .issuance import has_issued, key_usage, sign
 from .keyring import AGENT, CertificateError, Keyring, Place, read_certificates
 from .path import SIP_DOMAIN
+from .remembered import remembered
 from .signed import BROKEN
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Certificates", "Recipient", "can_encrypt", "is_issued_by", "issue", "issuer_of", "make_domain", "pin_of"]
 
 _log = structlog.get_logger("certificates")
+_MAX_PINS_KNOWN = 4096  # certificates whose pins are remembered
 _RETIRED = timedelta(minutes=10)  # WIRE section 3: what is older than that is refused for its Date anyway
 _RETRY = timedelta(minutes=1)  # after an authority failed
 _RENEW_AGAIN = timedelta(hours=1)  # where it made a certificate that ends soon itself
@@ -72,6 +74,7 @@ def _utc() -> datetime:
     return datetime.now(UTC)
 
 
+@remembered(_MAX_PINS_KNOWN)
 def pin_of(certificate: x509.Certificate) -> str:
     """The pin of a certificate's key: SHA-256 of its SubjectPublicKeyInfo, in base64."""
     spki = certificate.public_key().public_bytes(

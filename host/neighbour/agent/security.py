@@ -17,6 +17,7 @@ from ..gate import user_of
 from ..refusal import RefusedError, warning
 from ..store.accounts import DOMAIN
 from .aib import IntegrityError, compare, date_of, format_date, identity_body
+from .certificates import pin_of
 from .cms.enveloped import AES_128_CBC, AES_128_GCM
 from .cms.errors import CmsError, DecryptError, MalformedError, UnsupportedError
 from .freshness import Freshness, StaleError
@@ -77,6 +78,7 @@ class Sent:
         wish: the sender's.
         recipient: the address-of-record it is for.
         is_sealed: whether we signed or encrypted it.
+        is_own: whether its sender did, with a key of its own; an answer may be encrypted for that.
         plain: see `Status`.
     """
 
@@ -84,6 +86,7 @@ class Sent:
     wish: Wish
     recipient: bytes
     is_sealed: bool = False
+    is_own: bool = False
     plain: str = ""
 
 
@@ -182,6 +185,7 @@ class SecurityAgent:
         if plain:
             return request, sent
         entity, kind = self._body_of(request)
+        sent.is_own = bool(kind)
         signs = not kind and wish.does(SIGN, least)
         encrypts = kind != ENVELOPED and wish.does(ENCRYPT, least) and (signs or bool(kind) or bool(request.body))
         if wish.is_own:
@@ -218,8 +222,8 @@ class SecurityAgent:
         """Sign and encrypt the body of a message, which is changed."""
         now = int(self._clock())
         date = format_date(now)
-        message.set("Date", date)
         if signer is not None:
+            message.set("Date", date)  # else its sender may have signed it with another
             self._signs.inc()
         if certificate is not None:
             self._encrypts.inc()
@@ -284,9 +288,22 @@ class SecurityAgent:
         self._enforce(status, least, is_plain=not kind)
         return received
 
-    def can_answer(self, received: Received, flow: "Flow") -> bool:
-        """Whether a response can be sealed as its request was; better known before anybody's phone rings."""
-        return not self._encrypts_back(received) or self._certificate_back(received, flow) is not None
+    def check_answer(self, received: Received, account: "Account | None", callee: str, flow: "Flow") -> None:
+        """Check that a response can be sealed as its request was; better known before anybody's phone rings.
+
+        Args:
+            received: see `open_request`.
+            account: the recipient's.
+            callee: the recipient's user.
+            flow: the trunk.
+
+        Raises:
+            RefusedError: it can't be.
+        """
+        if self._must_encrypt_back(received) and self._certificate_back(received, flow) is None:
+            raise self._no("no certificate of the caller")
+        if callee and not received.wish.is_own and (received.status.signed or received.wish.does(SIGN, received.least)):
+            self._signer(account, callee)
 
     # Responses that come, and that go.
 
@@ -311,7 +328,12 @@ class SecurityAgent:
                 to_message(response, None)  # a certificate, which is for us
             return status
         if entity is not None and (kind or entity.kind == _MIXED):
-            opened = self._open(entity, "", domain)
+            try:
+                opened = self._open(entity, "", domain)
+            except RefusedError as refusal:
+                if refusal.status == 493 and sent.is_own:
+                    return status  # the key is the sender's, as it was for the request
+                raise
             identity = self._check(opened, response, status, flow, sent.recipient)
             self._hand_on(response, opened, kind)
             if identity and opened.signed and opened.encrypted and status.tls:
@@ -358,8 +380,11 @@ class SecurityAgent:
         if received.wish.is_own or not (signs or encrypts):
             return response
         certificate = self._certificate_back(received, flow) if encrypts else None
-        if encrypts and certificate is None and received.least == HEAVY:
-            raise self._no("no certificate of the caller")
+        if encrypts and certificate is None:
+            if self._must_encrypt_back(received):
+                raise self._no("no certificate of the caller")
+            if not signs:
+                return response
         sealed = _copy(response)
         to = uri_of(response.to.uri)
         answers = b""
@@ -374,6 +399,12 @@ class SecurityAgent:
 
     def _encrypts_back(self, received: Received) -> bool:
         return received.status.encrypted or received.wish.does(ENCRYPT, received.least)
+
+    def _must_encrypt_back(self, received: Received) -> bool:
+        """Whether there is to be no answer that is not encrypted: as little as a request of ours, a wish alone does."""
+        if received.status.plain and self._may_be_plain:
+            return False
+        return self._encrypts_back(received) and (received.status.encrypted or received.least == HEAVY)
 
     def _certificate_back(self, received: Received, flow: "Flow") -> "x509.Certificate | None":
         return self._recipients.at_once(received.sender, flow)
@@ -458,9 +489,13 @@ class SecurityAgent:
             That signature, and what the user should know of its certificate.
         """
         failure: PathError | None = None
+        shown = flow.certificates
         for one in opened.signatures:
             try:
-                path = self._trust.check(one.certificate, (*one.certificates, *flow.certificates[1:]), FOR_SIGNING, who)
+                if shown and pin_of(one.certificate) == pin_of(shown[0]):
+                    # Who steals the key of a trunk shall not be able to sign with it, whatever it writes around it.
+                    raise PathError("signed with the key of the trunk")
+                path = self._trust.check(one.certificate, (*one.certificates, *shown[1:]), FOR_SIGNING, who)
             except PathError as error:
                 failure = failure or error
             else:

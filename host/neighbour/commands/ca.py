@@ -46,7 +46,7 @@ def issue(
     domain: Domain,
     to: Annotated[Path, typer.Option("--out", help="Where to put DOMAIN.pem and DOMAIN.key.")] = _HERE,
 ) -> None:
-    """Issue a certificate for a domain, good for both ends of TLS and for S/MIME."""
+    """Issue a certificate for a domain, good for both ends of TLS."""
     certificate, key = to / f"{domain}.pem", to / f"{domain}.key"
     try:
         Authority(folder).issue_domain(domain).write(certificate, key)
