@@ -128,7 +128,9 @@ class Wiretap(threading.Thread):
         """Derive the keys as both do (WIRE section 1.2), from the REGISTER that holds all of the agreement."""
         offer, chosen = register.get("security-client"), register.get("security-verify")
         proof = register.get("authorization")
-        assert offer and chosen and proof
+        assert offer
+        assert chosen
+        assert proof
         client, server = (best(parse_mechanisms(split_list(one, b",")), (b"wisp-hop",)) for one in (offer, chosen))
         assert client is not None
         assert server is not None

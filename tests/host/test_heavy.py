@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from attacks.middle import BACK, FORTH, Middle
-from sip import SDP, Domain, UdpClient, answer, call, in_dialog, run
+from sip import SDP, Domain, answer, call, in_dialog, run
+from test_trunk import users
 
 from lab.lab import Lab
 from neighbour.agent.authority import Authority
@@ -63,15 +64,6 @@ async def between(
                 for client in one.clients:
                     client.close()
                 await one.stop()
-
-
-async def users(left: Domain, right: Domain) -> tuple[UdpClient, UdpClient]:
-    await left.add("carol")
-    await right.add("dave")
-    carol, dave = await UdpClient.open(left), await UdpClient.open(right)
-    await carol.register(left, "carol")
-    await dave.register(right, "dave")
-    return carol, dave
 
 
 def test_a_heavy_call(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Files are looked at each second, and at once when SIGHUP says so; what is there 
 """
 
 import base64
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Refresh", "crl_settings", "pins_of", "read_roots"]
 
 _log = structlog.get_logger("certificates")
+_IDLE = 100  # times as long as a look takes nobody looks: 9 ms with a thousand users, so each second with them
 _RENEW_EVERY = 60  # looks: whether one of ours is about to end
 _Stamps = dict["Path", tuple[int, int] | None]
 
@@ -73,11 +75,22 @@ class Refresh:
         self._use_tls = use_tls
         self._changed = changed
         self._looks = 0
+        self._next_look = 0.0
         self._roots = self._stamps(config.tls.ca)
         self._crls = self._stamps(config.security.crl)
 
     def look(self) -> None:
-        """Take up what has changed."""
+        """Take up what has changed; to be called each second.
+
+        With very many users that takes its time, in which nothing else is done: then it looks less often.
+        """
+        began = time.monotonic()
+        if began < self._next_look:
+            return
+        self._look()
+        self._next_look = began + _IDLE * (time.monotonic() - began)
+
+    def _look(self) -> None:
         changed = self._certificates.reload()
         if self._looks % _RENEW_EVERY == 0:
             changed |= self._certificates.renew()
