@@ -24,6 +24,7 @@ CLAIMS = frozenset(
     )
 )
 _SUBJECT = b"validated"  # how the Subject begins that we write for phones which show nothing else
+_AROUND = b" \t\r\n\"'<>()[]{}*_-.,:;!"  # that somebody may put before it, and people overlook
 _WATCHED = CLAIMS | {"subject"}
 
 
@@ -31,8 +32,12 @@ def strip_claims(message: "Message") -> None:
     """Take out what only a neighbour may write."""
     if _WATCHED.isdisjoint(key for key, _ in message.fields):
         return
-    subject = (message.get("subject") or b"").lower().startswith(_SUBJECT)
-    kept = [field for field in message.fields if field[0] not in CLAIMS and not (subject and field[0] == "subject")]
+    kept = [field for field in message.fields if field[0] not in CLAIMS and not _speaks_for_us(field)]
     if len(kept) != len(message.fields):
         message.compact()
         message.fields = kept
+
+
+def _speaks_for_us(field: tuple[str, bytes]) -> bool:
+    """Whether a line is a Subject as we write it, or as people might take it for one; each of several is looked at."""
+    return field[0] == "subject" and field[1].partition(b":")[2].lstrip(_AROUND).lower().startswith(_SUBJECT)

@@ -28,8 +28,8 @@ from sipwire.transaction import T1_MS, TIMEOUT, cancel_for
 from .best import best_response
 from .branch import MAX_BREADTH, Branch
 from .claims import strip_claims
-from .hangup import ends_of
-from .refusal import RefusedError, retry_after_s
+from .hangup import hang_up
+from .refusal import RefusedError, of_answer, retry_after_s
 from .resolver import ResolveError
 from .transactions import GONE, new_branch, new_token
 from .transport.flow import Flow
@@ -155,6 +155,8 @@ class Fork:
         if way.flow is not None and way.is_phone:
             try:
                 self._send(branch, way, way.flow, way.request)
+            except RefusedError as refusal:
+                self._give_up(branch, refusal.status, refusal.reason, *refusal.headers)
             except ParseError as error:
                 self._give_up(branch, error.status, error.reason)
         else:
@@ -508,11 +510,11 @@ class Fork:
         return True
 
     def _ask_again(self, branch: Branch, sent: "Sent", response: Response) -> bool:
-        """Send a request once more that was sealed for somebody else, or for somebody who can't read that."""
+        """Send a request again that nobody there can open: for another certificate once, and then plain if allowed."""
         agent = self.assistance.agent
-        if branch.asked_again or branch.passed or self._answered or branch.way is None or not sent.is_sealed:
+        if branch.passed or self._answered or branch.way is None or not sent.is_sealed:
             return False
-        if not (response.status == 493 and agent.learn(response, sent)):
+        if branch.asked_again or not (response.status == 493 and agent.learn(response, sent)):
             if not agent.goes_plain(sent):
                 return False
             branch.plain = f"answered {response.status}"
@@ -526,11 +528,14 @@ class Fork:
         way = branch.way
         try:
             response = self.assistance.give(response, "" if way is None else way.user, "" if way is None else way.group)
-        except RefusedError as refusal:
+        except (RefusedError, ParseError) as error:
+            if branch.client is not None and response.status < 200:
+                self._refuse_answer(branch, branch.client, response, error)
+                return response.status
+            refusal = of_answer(error, self._around.warn)
+            branch.refused = True
             if branch.client is not None and not branch.local:
                 self._hang_up(branch, branch.client, response)
-            if response.status < 200:
-                return response.status  # without it the call goes on; its answer is what counts
             response = self.request.response(refusal.status, refusal.reason, new_token(4))
             for name, value in refusal.headers:
                 response.add(name, value)
@@ -542,31 +547,19 @@ class Fork:
     ) -> None:
         """An answer that has failed a check: the caller gets the reason instead, and who answered is hung up on."""
         _log.warning("answer refused", reason=str(error), method=self.method)
-        headers = error.headers if isinstance(error, RefusedError) else ()
-        if isinstance(error, ParseError):
-            headers = (("Warning", self._around.warn(error.reason)),)
         branch.refused = True
         branch.ways = []
         self._hang_up(branch, client, response)
-        status, reason = (error.status, error.reason) if isinstance(error, RefusedError) else (502, "Bad Gateway")
-        self._give_up(branch, status, reason, *headers)
+        refusal = of_answer(error, self._around.warn)
+        self._give_up(branch, refusal.status, refusal.reason, *refusal.headers)
 
     def _hang_up(self, branch: Branch, client: "Client", response: Response) -> None:
         """End what a branch has begun, or go on to: CANCEL it while it rings, ACK and BYE once it is a call."""
-        if not self.is_invite or response.status >= 300:
-            return
-        if response.status < 200:
+        if self.is_invite and response.status < 200:
             branch.ringing = True
             self._cancel(branch)
-            return
-        try:
-            ack, bye = ends_of(response, self._around.routes)
-        except ParseError:
-            return  # nobody can be told
-        self._around.transactions.send_ack(ack, client.flow, new_branch())
-        if not branch.hung_up:
-            branch.hung_up = True
-            self._around.transactions.request(bye, client.flow, _ignore)
+        elif self.is_invite and response.status < 300:
+            hang_up(branch, client, response, self._around)
 
     # Time, and CANCEL.
 

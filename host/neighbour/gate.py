@@ -45,6 +45,7 @@ __all__ = ["DIALOG", "PEER", "PHONE", "TERMINAL", "Gate", "Sender", "user_of"]
 
 _log = structlog.get_logger("gate")
 _PURPOSE = b"phone"
+_PROXY = "proxy-authorization"
 _ENDS = ("ACK", "BYE")  # work
 TERMINAL = "terminal"
 PHONE = "phone"
@@ -170,8 +171,23 @@ class Gate:
             raise self._refuse("stranger", "requests of other domains come over mutual TLS")
         if members:
             user = self._member(request, members)
-        await self.authenticate(request, user, "proxy-authorization", flow)
+        await self.authenticate(request, user, _PROXY, flow)
         return Sender(PHONE, user or "")
+
+    async def prove(self, request: "Request", flow: "Flow") -> None:
+        """Have who sends within a dialog in the name of one of ours, or of a group, prove to be that, or a member.
+
+        Args:
+            request: as it came.
+            flow: how it came.
+
+        Raises:
+            RefusedError: a challenge.
+            ParseError: malformed credentials.
+        """
+        user = user_of(request.from_.parsed_uri())
+        members = self._groups.get(user or "", ())
+        await self.authenticate(request, self._member(request, members) if members else user, _PROXY, flow)
 
     def _member(self, request: "Request", members: "Collection[str]") -> str | None:
         """The member of a group whose credentials a request has, None where it has none of one."""

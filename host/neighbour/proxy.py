@@ -22,6 +22,7 @@ from sipwire.uri import Uri, uri_of
 
 from .agent.assistance import Assistance
 from .agent.policy import Wish
+from .agent.security import is_protected
 from .claims import CLAIMS, strip_claims
 from .eager import Eager
 from .fork import MAX_BREADTH, Fork
@@ -275,7 +276,25 @@ class Proxy:
         ours = uri.is_sip and uri.host.lower() == self._domain.encode()
         return self._accounts.by_user(user_of(uri) or "") if ours else None
 
-    def _assist(self, request: Request, written: Request, flow: "Flow", sender: Sender, wish: Wish) -> Assistance:
+    def _wants_proof(self, request: Request, flow: "Flow", sender: Sender, wish: Wish) -> bool:
+        """Whether more has to be shown than that a dialog is known, before something is signed in a user's name.
+
+        Everybody on the way sees the cookie, and the other side as well. It will do where the request comes by the way
+        that the user has registered by; else its sender has to prove who that is.
+        """
+        if sender.kind != DIALOG or not is_protected(request) or not self._agent.may_sign(wish):
+            return False
+        uri = uri_of(sender.name.encode("latin-1"))
+        if not uri.is_sip or uri.host.lower() != self._domain.encode():
+            return False
+        user = user_of(uri) or ""
+        group = self._groups.of(user)
+        users = [user] if group is None else group.members
+        return not any(self._targets.is_at(one, flow) for one in users)
+
+    def _assist(
+        self, request: Request, written: Request, flow: "Flow", sender: Sender, wish: Wish, *, known: bool
+    ) -> Assistance:
         """What the security agent makes of a request.
 
         Args:
@@ -284,6 +303,7 @@ class Proxy:
             flow: how it came.
             sender: who that is.
             wish: what it wants.
+            known: whether it brought a route cookie of ours.
 
         Raises:
             RefusedError: a check failed, or a level is not reached.
@@ -292,12 +312,13 @@ class Proxy:
         assistance = Assistance(self._agent, self._accounts, self._groups, self._domain, flow, account, wish)
         if self._groups.exist:
             assistance.written = (written.get("from") or b"", written.call_id)
-            assistance.member = self._membership.of_sender(request, account) if sender.is_local else None
+            if sender.is_local:
+                assistance.member = self._membership.of_sender(request, account, known=known)
         if assistance.member is not None:
             self._groups.disguise(request, assistance.member)
         elif account is None:
             uri = uri_of(request.uri)
-            here = not request.to.tag and request.get("route") is None and self._routes.is_ours(uri)
+            here = request.get("route") is None and self._routes.is_ours(uri)  # whatever To says
             meant = uri if here else request.to.parsed_uri()
             callee = (user_of(meant) or "") if here or self._routes.is_ours(meant) else ""
             domain = request.from_.parsed_uri().host.decode("latin-1").lower()
@@ -332,10 +353,12 @@ class Proxy:
             return
         breadth = request.uint("max-breadth", _MAX_UINT) if "max-breadth" in keys else None
         wish = self._wish_of(request, sender)
+        if self._wants_proof(request, server.flow, sender, wish):
+            await self._gate.prove(server.request, server.flow)
         self._prepare(request)
         if fork.cancelled:
             raise RefusedError(487, "Request Terminated")
-        fork.assistance = self._assist(request, server.request, server.flow, sender, wish)
+        fork.assistance = self._assist(request, server.request, server.flow, sender, wish, known=known)
         to_member = self._membership.behind(request)
         fork.opened = request
         groups = self._find(request, sender, token, to_member)
@@ -407,7 +430,7 @@ class Proxy:
             return targets.of_user(request, user)
         peer = peer_named(token, request.uri)
         if peer is not None:
-            return [[[Way(request, uri=peer, is_phone=targets.is_phone(request))]]]
+            return [[[Way(request, uri=peer, is_phone=targets.is_phone(request, [peer.host.decode()]))]]]
         ways = targets.in_dialog(request, token, member)
         if ways:
             return [[ways]]
@@ -460,18 +483,23 @@ class Proxy:
                 return  # of no dialog that was made through here: to a challenge, mostly
             sender = await self._gate.admit(request, flow, in_dialog=True)
             wish = self._wish_of(ack, sender)
+            if self._wants_proof(ack, flow, sender, wish):
+                raise RefusedError(403, "Forbidden")
             self._prepare(ack)
-            assistance = self._assist(ack, request, flow, sender, wish)
+            assistance = self._assist(ack, request, flow, sender, wish, known=known)
             to_member = self._membership.behind(ack)
             peer = peer_named(token, ack.uri)
             ways = self._targets.in_dialog(ack, token, to_member) if peer is None else []
             elsewhere = not token and not self._routes.is_ours(uri_of(ack.uri))
             if not ways and (elsewhere or peer is not None or ack.get("route") is not None):
                 targets = await self._resolver.locate(peer or self._targets.next_hop(ack, sender))
-                ways = [Way(ack, target=targets[0], is_phone=peer is not None and self._targets.is_phone(ack))]
+                is_phone = peer is not None and self._targets.is_phone(ack, [peer.host.decode()])
+                ways = [Way(ack, target=targets[0], is_phone=is_phone)]
             goes = await self._open(ways)
             if goes is not None:
-                if ack.body and not ways[0].is_phone:
+                if ways[0].is_phone:
+                    assistance.check(ack, ways[0].user)
+                elif ack.body:
                     ack, _ = await assistance.forward(ack, goes, min(goes.identities, default=""), "")
                 self._transactions.send_ack(ack, goes, new_branch())
         except (RefusedError, ParseError, ResolveError, TrunkError, FlowClosedError, StoreError) as error:

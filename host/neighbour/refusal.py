@@ -2,10 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+from sipwire.errors import ParseError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sipwire.message import Response
 
-__all__ = ["RefusedError", "retry_after_s", "warning"]
+__all__ = ["RefusedError", "of_answer", "retry_after_s", "warning"]
 
 _MAX_TEXT = 200  # characters of a Warning, more than any reason of ours has; what others wrote may be longer
 _MAX_RETRY_AFTER_S = 600  # of a 503: nobody keeps a server out of use for longer
@@ -30,6 +34,16 @@ class RefusedError(Exception):
         self.headers = headers
         self.is_paid = is_paid
         self.body = body
+
+
+def of_answer(error: RefusedError | ParseError, warn: "Callable[[str], bytes]") -> RefusedError:
+    """What who has asked is told where an answer has failed a check, or can't be sent on.
+
+    Our certificate, which a 493 shows, is not for them: without its body go no headers of it either.
+    """
+    if isinstance(error, ParseError):
+        return RefusedError(502, "Bad Gateway", ("Warning", warn(error.reason)))
+    return RefusedError(error.status, error.reason, *(one for one in error.headers if one[0] == "Warning"))
 
 
 def warning(domain: str, text: str, code: int = 399) -> tuple[str, bytes]:

@@ -308,12 +308,14 @@ class Neighbour:
             await asyncio.sleep(_TIDY_S)
             for binding in self._location.expire():
                 _log.info("expired", user=binding.user)
-            if self._refresh is not None:
-                self._refresh.look()
             try:
+                if self._refresh is not None:
+                    self._refresh.look()
                 await self._accounts.refresh()
             except StoreError as error:
                 _log.error("accounts not read", reason=str(error))
+            except Exception:
+                _log.exception("not tidied")  # bindings have to end all the same
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

@@ -15,11 +15,13 @@ from sipwire.uri import Uri, uri_of
 from .gate import DIALOG, Sender, user_of
 from .refusal import RefusedError
 from .resolver import TCP, Target
+from .transport.flow import NOBODY, format_address
+from .transport.stream import Connection
 from .transport.udp import UdpFlow, flow_named
 from .ways import Groups, Way
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from sipwire.message import Request
 
@@ -188,16 +190,48 @@ class Targets:
         if flow is not None and request.uri[:5].lower() == b"sips:" and flow.protection == "none":
             # Whoever calls a SIPS URI wants every hop protected (RFC 3261 section 26.2.2).
             raise RefusedError(480, "Temporarily Unavailable", ("Warning", self._warn("no protected way to the user")))
-        user, group = (self._our_user(request.to) or "", "") if member is None else (member.user, member.group)
-        ways = [] if target is None else [Way(request, target=target, user=user, group=group)]
+        is_phone = self.is_phone(request, NOBODY if flow is None else flow.identities)
+        if member is None:
+            user, group = self._our_user(request.to) or "", ""
+            if is_phone and isinstance(flow, UdpFlow | Connection) and not self.is_at(user, flow):
+                user = self._user_at(request, flow) or user
+        else:
+            user, group = member.user, member.group
+        ways = [] if target is None else [Way(request, target=target, is_phone=is_phone, user=user, group=group)]
         if flow is not None:
-            is_phone = self.is_phone(request, flow)
             ways.append(Way(request, flow, is_phone=is_phone, user=user, group=group))
         return ways
 
-    def is_phone(self, request: "Request", flow: "Flow | None" = None) -> bool:
-        """Whether a request within a dialog goes to a phone of ours, be it behind an edge proxy, and not to a peer."""
-        return self._our_user(request.to) is not None or (flow is not None and not flow.identities)
+    def is_phone(self, request: "Request", domains: "Collection[str]") -> bool:
+        """Whether a request within a dialog goes to a phone of ours, be it behind an edge proxy, and not to a peer.
+
+        To does not say: a caller that was sent elsewhere goes on to write whom it has called first (RFC 3261 section
+        8.1.3.4), and that may be one of ours.
+
+        Args:
+            request: the request.
+            domains: what the next hop may speak for; none for a phone.
+        """
+        return not domains or any(self._is_behind(Uri(one.encode()), request.to) for one in domains)
+
+    def is_at(self, user: str, flow: "Flow") -> bool:
+        """Whether a flow is one that a user has registered by: of UDP the address."""
+        source = format_address(flow.peer)
+        kind = flow.transport.lower()
+        return any(
+            binding.source == source and (binding.flow is flow or binding.kind == kind == "udp")
+            for binding in self._location.of(user)
+        )
+
+    def _user_at(self, request: "Request", flow: "Flow") -> str:
+        """The user of ours whose phone is at the end of a flow, where To says somebody else; "" for nobody known.
+
+        All bindings are looked at: that is for calls that have been sent on, and for phones that have moved meanwhile.
+        """
+        source = format_address(flow.peer)
+        found = [user for user, of in self._location.sources() if of == source]
+        named = (user for user in found if self._location.by_contact(request.uri, user) is not None)
+        return next(named, found[0] if found else "")
 
     def elsewhere(self, request: "Request", sender: Sender) -> Groups:
         """The servers of another domain: that of the first Route, or of the Request-URI.

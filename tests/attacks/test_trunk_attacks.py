@@ -403,6 +403,10 @@ def answer_header(name: str, value: bytes) -> Callable[[Scene, Response], None]:
     return lambda scene, response: response.set(name, value)
 
 
+def answer_from(scene: Scene, response: Response) -> None:
+    response.set("From", b"<sip:mallory@a.example>;tag=" + response.from_.tag)
+
+
 def answer_plain(scene: Scene, response: Response) -> None:
     to_message(response, Entity.make([("Content-Type", b"application/sdp")], SDP))
 
@@ -434,6 +438,7 @@ ANSWERS = [
     ("a bit of the ciphertext", answer_body(lambda data: data[:-40] + bytes([data[-40] ^ 1]) + data[-39:]), 493, "decrypted"),
     ("half of the body", answer_body(lambda data: data[: len(data) // 2]), 400, "S/MIME"),
     ("said to be SDP", answer_header("Content-Type", b"application/sdp"), 488, _DEMANDED),
+    ("From: whom the answer is for", answer_from, 403, "From or To"),
     ("Date", answer_header("Date", format_date(0)), 403, f"Date {_SIGNED}"),
     ("of another call", answer_of_another_call, 403, _SIGNED),
     ("signed by nobody", answer_unsigned, 488, _DEMANDED),

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from attacks.middle import BACK, FORTH, Middle
+from attacks.middle import BACK, FORTH, Message, Middle
 from sip import TIMEOUT_S, Domain, UdpClient, answer, request, signed
 
 from lab.lab import Lab
+from neighbour.agent.certificates import Certificates
 from neighbour.config import load
 from neighbour.store.accounts import Settings, set_account
 from neighbour.store.database import Store
@@ -27,19 +28,34 @@ from sipwire.transaction import ack_for
 
 __all__ = [
     "ANSWER",
+    "HEAVY",
+    "NOT_SEALED",
     "OFFER",
+    "TO_CAROL",
+    "TO_DAVE",
     "Call",
     "Phone",
     "World",
     "between",
+    "certificates_of",
     "eventually",
+    "garbled",
+    "invites",
+    "people",
     "reason",
     "set_in",
+    "silent_service",
     "told",
 ]
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 ANSWER = b"v=0\r\no=- 2 2 IN IP4 192.0.2.2\r\ns=-\r\nc=IN IP4 192.0.2.2\r\nt=0 0\r\nm=audio 4002 RTP/AVP 0\r\n"
+HEAVY = 'level=heavy;verified="sip:%s";by="%s";signed;encrypted;tls'
+#: What the two of `people` are told of each other at heavy.
+TO_DAVE = HEAVY % ("carol@a.example", "a.example")
+TO_CAROL = HEAVY % ("dave@b.example", "b.example")
+NOT_SEALED = "heavy security is demanded, and the body is not signed and encrypted, with its headers"
+_LOOK_S = 0.02
 _numbers = itertools.count(1)
 _T = TypeVar("_T")
 
@@ -108,8 +124,8 @@ async def between(
     for name, lines in (("a.example", left), ("b.example", right)):
         lab.change(name, 'level = "debug"', 'level = "error"')
         for line in (*([f'level = "{level}"'] if level else []), *lines):
-            table, line = ("[[peer]]", line[5:]) if line.startswith("peer:") else ("[security]", line)
-            set_in(lab, name, table, line)
+            is_of_peer = line.startswith("peer:")
+            set_in(lab, name, "[[peer]]" if is_of_peer else "[security]", line.removeprefix("peer:"))
     lab.change("a.example", f'"{addresses["b.example"]}:5061"', f'"{forth_address}:5061"')
     lab.change("b.example", f'"{addresses["a.example"]}:5061"', f'"{back_address}:5061"')
     if prepare is not None:
@@ -148,9 +164,11 @@ def told(message: Request | Response) -> str:
 async def eventually(look: Callable[[], _T]) -> _T:
     """Wait until something is so; returns what was found."""
     async with asyncio.timeout(TIMEOUT_S):
-        while not (found := look()):
-            await asyncio.sleep(0.02)
-    return found
+        while True:
+            found = look()
+            if found:
+                return found
+            await asyncio.sleep(_LOOK_S)
 
 
 class Phone:
@@ -340,3 +358,33 @@ async def _first(
         await asyncio.gather(*tasks, return_exceptions=True)
     found = [None if task.cancelled() else task.result() for task in tasks]
     return found[0], found[1]  # type: ignore[return-value]
+
+
+async def people(world: World) -> tuple[Phone, Phone]:
+    return await Phone.open(world.left, "carol"), await Phone.open(world.right, "dave")
+
+
+def certificates_of(at: Domain) -> Certificates:
+    found = at.neighbour._proxy._agent._certificates
+    assert isinstance(found, Certificates)
+    return found
+
+
+def invites(world: World) -> list[Request]:
+    """Those that have gone to b.example."""
+    return [one for to, one in world.forth.seen if to == FORTH and isinstance(one, Request) and one.method == "INVITE"]
+
+
+# What somebody between them does.
+
+
+def garbled(message: Message, to: str) -> list[Message]:
+    """What is sealed can't be opened."""
+    if to == FORTH and isinstance(message, Request) and message.method == "INVITE" and len(message.body) > len(OFFER):
+        message.body = message.body[:-1] + bytes([message.body[-1] ^ 1])
+    return [message]
+
+
+def silent_service(message: Message, to: str) -> list[Message]:
+    is_question = to == FORTH and isinstance(message, Request) and message.method == "SUBSCRIBE"
+    return [] if is_question else [message]

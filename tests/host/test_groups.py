@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 from attacks.middle import Middle
+from sealed import Phone
 from sip import Domain, Hopper, UdpClient, answer, in_dialog, request, run, signed
 from test_heavy import HEAVY, between
 
+from lab.lab import Lab
+from neighbour.agent.groups import Groups, Member
 from neighbour.config import load
 from neighbour.store.accounts import set_account
 from neighbour.store.database import Store
@@ -317,5 +320,80 @@ def test_a_contact_of_the_group_begins_no_call_to_a_member(tmp_path: Path) -> No
                     one.client.send(answer(await one.client.request("INVITE"), 486))
                 assert (await dave2.client.response()).status == 486
                 break  # the Call-ID of `dave_calls` is one and the same
+
+    run(work)
+
+
+ORIGINS = (
+    b"v=0\no=carol 1 1 IN IP4 carol.lan\ns=carol\nc=IN IP4 192.0.2.1\n",
+    b"v=0\ro=carol 1 1 IN IP4 carol.lan\rs=carol\r",
+    b"v=0\r\no=carol king 1 1 IN IP4 carol.lan\r\ns=-\r\n",
+    b"v=0\r\no=x carol king\r\ns=-\r\n",
+    b"v=0\r\no=carol\r\n",
+    b"v=0\r\nm=audio 1 RTP/AVP 0\r\na=ssrc:1234 cname:sip:carol@a.example\r\n",
+)
+TYPES = ("application/sdp", "Application/SDP", "multipart/mixed", "multipart/alternative", "multipart/related;type=x")
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("body", ORIGINS)
+def test_descriptions_that_are_not_as_they_should_be(tmp_path: Path, body: bytes, kind: str) -> None:
+    lab = Lab(tmp_path)
+    lab.make_domains("a.example")
+    path = tmp_path / "a.example" / "wisp.toml"
+    path.write_text(
+        path.read_text().replace("[metrics]", f'[[group]]\nuri = "{GROUP}"\nmembers = ["carol"]\n\n[metrics]')
+    )
+    made = request("INVITE", "sip:dave@b.example", "carol", contact="sip:carol@192.0.2.1", call_id="1@carol.lan")
+    made.add("Diversion", b"<sip:carol@192.0.2.1>")
+    if kind.startswith("multipart"):
+        kind += ";boundary=b"
+        body = b"--b\r\nContent-Type: application/sdp\r\nContent-ID: <1>\r\n\r\n" + body + b"\r\n--b--\r\n"
+    made.set_body(kind.encode(), body)
+    Groups(load(path), bytes(32)).disguise(made, Member("carol", "support", began=True))
+    assert b"carol" not in made.serialize().lower()
+    assert b"v=0\r\n" in made.body
+    assert (b"Content-Id: <1>" in made.body) == ("multipart" in kind)
+    assert ("related" in kind) == (b"type=" in (made.get("content-type") or b"").replace(b"Content-Type", b""))
+
+
+def test_the_level_of_a_member(tmp_path: Path) -> None:
+    """Who is called by the group's name gets nothing that it would not get by its own."""
+
+    async def work() -> None:
+        async with grouped(tmp_path, level="medium") as (left, right, _):
+            carol = await Phone.open(left, "carol", level="heavy")
+            erin = await Phone.open(left, "erin")
+            dave = await Phone.open(right, "dave")
+            await dave.send("INVITE", GROUP, offer("dave"))
+            erin.client.send(answer(await erin.client.request("INVITE"), 486))
+            assert (await dave.client.response()).status in (486, 488)
+            await carol.client.silence(0.2)
+
+    run(work)
+
+
+@pytest.mark.parametrize("by", ["From", "signer"])
+def test_a_member_that_has_lost_the_way(tmp_path: Path, by: str) -> None:
+    """Without a cookie nobody knows what the others know the sender as; they do not learn who it is, in any case."""
+
+    async def work() -> None:
+        async with grouped(tmp_path, level="heavy") as (left, right, middle):
+            carol = await Speaker.of(left, "carol")
+            dave = await Speaker.of(right, "dave")
+            phone = Phone(left, "carol", carol.client)
+            if by == "signer":
+                await phone.set(signer="support")
+            sent = await carol.call("sip:dave@b.example", as_="support" if by == "From" else "")
+            dave.accept(await dave.client.request("INVITE"))
+            answered = await carol.client.response()
+            made = in_dialog("INFO", answered, carol.contact, 9, sent)
+            made.fields = [field for field in made.fields if field[0] != "route"]
+            made.uri = b"sip:dave@b.example"
+            made.set_body(b"text/plain", b"x")
+            await phone.send_made(made)
+            info = await dave.client.request("INFO")
+            assert (info.from_.uri, info.body) == (GROUP.encode(), b"x")
+            nowhere("carol", middle, info)
 
     run(work)

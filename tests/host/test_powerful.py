@@ -253,7 +253,10 @@ def test_nothing_of_ones_own_at_heavy(tmp_path: Path) -> None:
             await found.dave.set(assist="none")
             call = await Call.try_(found.carol, found.dave)
             # Carol's neighbour has sealed it for Dave, and what he answers has nothing.
-            assert call.outcome == (488, "heavy security is demanded, and the body is not signed and encrypted, with its headers")
+            assert call.outcome == (
+                488,
+                "heavy security is demanded, and the body is not signed and encrypted, with its headers",
+            )
             await found.dave.client.request("ACK")
             await found.dave.client.request("BYE")
 
@@ -420,14 +423,19 @@ WRONG: list[tuple[str, Callable[[Cast], Request], int, str]] = [
 
 def test_what_an_ordinary_callee_never_sees(tmp_path: Path) -> None:
     async def work() -> None:
-        async with between(tmp_path, level="medium", right=['on_failure = "plain"'], left=['on_failure = "plain"']) as world:
+        async with between(
+            tmp_path, level="medium", right=['on_failure = "plain"'], left=['on_failure = "plain"']
+        ) as world:
             found = await cast(world, {"assist": "none"})
             for name, make, status, why in WRONG:
                 call = await Call.try_(found.carol, found.dave, made=make(found))
                 assert call.got is None, name
                 assert call.outcome[0] == status, (name, call.outcome)
                 assert call.outcome[1].startswith(why), (name, call.outcome)
-                assert call.response.get("content-type") in (None, b"application/pkcs7-mime;smime-type=certs-only;name=smime.p7c")
+                assert call.response.get("content-type") in (
+                    None,
+                    b"application/pkcs7-mime;smime-type=certs-only;name=smime.p7c",
+                )
 
     run(work)
 

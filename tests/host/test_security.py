@@ -97,7 +97,10 @@ def make(tmp_path: Path) -> Callable[..., World]:
         mine = {"alice": ALICE} if own else {}
         theirs = {"bob": BOB, "support": SUPPORT} if own else {}
         roots = [ROOT.certificate]
-        return World(Agent(of_a, roots, {"": A, "@tls": TLS_A, **mine}, NOW_S), Agent(of_b, roots, {"": B, "@tls": TLS_B, **theirs}, NOW_S))
+        return World(
+            Agent(of_a, roots, {"": A, "@tls": TLS_A, **mine}, NOW_S),
+            Agent(of_b, roots, {"": B, "@tls": TLS_B, **theirs}, NOW_S),
+        )
 
     return make
 

@@ -56,6 +56,7 @@ class Town:
         md5: whether the neighbours let accounts allow MD5.
         others: domains that somebody else serves, with their addresses.
         transport: how they are reached.
+        level: what the neighbours ask for among each other; "" for what they do by themselves.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Town:
         md5: bool = True,
         others: Mapping[str, str] | None = None,
         transport: str = "tls",
+        level: str = "",
     ) -> None:
         self._lab = lab
         self._addresses = {**lab.make_domains(*domains), **(others or {})}
@@ -75,6 +77,8 @@ class Town:
         for domain in domains:
             if md5:
                 lab.change(domain, "# md5 = false", "md5 = true")
+            if level:
+                lab.change(domain, '# level = "medium"', f'level = "{level}"')
             with lab.configuration(domain).open("a") as file:
                 for name, address in (others or {}).items():
                     port = 5061 if transport == "tls" else 5060

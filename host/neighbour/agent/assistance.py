@@ -12,6 +12,7 @@ behind it before anything is sealed, and found again after it was opened.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sipwire.editing import remove
 from sipwire.message import Request, Response
 
 from ..refusal import warning
@@ -84,13 +85,27 @@ class Assistance:
         return await self.agent.seal_request(request, self.wish, self.account, flow, domain, plain=plain)
 
     def hand_on(self, request: Request, user: str) -> None:
-        """Tell one of ours what held for a request, which is changed."""
+        """Tell one of ours what held for a request, which is changed.
+
+        Raises:
+            RefusedError: it does not reach what this user wants at least.
+        """
         if not is_protected(request):
             return
+        self.check(request, user)
         if self.received is not None:
             self._tell(request, self.received.status, user, b"")
         else:
             self._tell(request, self._within(), user, self._asserted(self.account, self.member))
+
+    def check(self, request: Request, user: str) -> None:
+        """Check what goes to one of ours, whoever it was for.
+
+        Raises:
+            RefusedError: it does not reach what this user wants at least.
+        """
+        if self.received is not None and is_protected(request):
+            self.agent.check_level(request, self.received, self.accounts.by_user(user), self.flow)
 
     # Responses.
 
@@ -148,6 +163,9 @@ class Assistance:
 
     def _tell(self, message: Request | Response, status: Status, user: str, asserted: bytes) -> None:
         account = self.accounts.by_user(user)
+        if status.verified and account is not None and account.is_terminal:
+            # That its sender's neighbour signed at that time has been checked: a terminal is spared the bytes.
+            remove(message, "date")
         status.tell(message, (account.show if account is not None else None) or "", asserted)
         for note in status.notes:
             message.add(*warning(self.domain, note))

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from sipwire.editing import remove
 from sipwire.errors import ParseError
+from sipwire.grammar import quote
 from sipwire.headers import Address
 from sipwire.uri import Uri, uri_of
 
@@ -37,6 +38,7 @@ _MAX_SEALED = 1024  # characters; a Contact has a tenth of it
 _TELLING = (
     "alert-info",
     "call-info",
+    "diversion",
     "error-info",
     "history-info",
     "in-reply-to",
@@ -46,6 +48,13 @@ _TELLING = (
     "warning",
 )
 _SDP = b"application/sdp"
+#: Whose parts may be taken apart and put together again without harm; what is signed or encrypted may not.
+_OPAQUE = (b"multipart/signed", b"multipart/encrypted")
+_MULTIPART = b"multipart/"
+_OF_RELATED = ("type", "start")  # parameters of multipart/related (RFC 2387 section 3), which say what it is
+_ADDRESS_KINDS = ([b"IN", b"IP4"], [b"IN", b"IP6"])
+_NO_ORIGIN = (b"0", b"0", b"IN", b"IP4")  # of a description that has none which can be read
+_CNAME = b"cname:"  # of RTP sources (RFC 5576 section 6.1): some phones write their user's address there
 
 
 class Member:
@@ -171,14 +180,17 @@ class Groups:
             headers = [(name.title(), value) for name, value in entity.headers]
             headers = [one for one in headers if one[0] != "Content-Transfer-Encoding"]
             return Entity.make(headers, _anonymous_sdp(entity.content(), member.group.encode(), self._domain))
-        if entity.kind != b"multipart/mixed":
+        if not entity.kind.startswith(_MULTIPART) or entity.kind in _OPAQUE:
             return entity
         parts = entity.parts()
         changed = [self._disguise_entity(part, member) for part in parts]
         if all(one is other for one, other in zip(parts, changed, strict=True)):
             return entity
-        kind, body = multipart(entity.kind, [part.raw for part in changed])
-        return Entity.make([("Content-Type", kind)], body)
+        kept = ((name.encode(), entity.param(name)) for name in _OF_RELATED)
+        params = b"".join(b";" + name + b"=" + quote(value) for name, value in kept if value is not None)
+        kind, body = multipart(entity.kind, [part.raw for part in changed], params)
+        headers = [one for one in entity.headers if one[0] not in ("content-type", "content-transfer-encoding")]
+        return Entity.make([("Content-Type", kind), *((name.title(), value) for name, value in headers)], body)
 
     # What the member sees.
 
@@ -216,17 +228,24 @@ class Groups:
 
 
 def _anonymous_sdp(body: bytes, name: bytes, domain: bytes) -> bytes:
-    """A session description whose origin is the group, without names, titles and addresses of people (RFC 8866)."""
+    """A session description whose origin is the group, without names, titles and addresses of people (RFC 8866).
+
+    Lines may end with a bare LF ("parsers SHOULD be tolerant", section 5), and phones read an origin that is not quite
+    as it should be: so nothing is left as it is because it is malformed.
+    """
     lines = []
-    for line in body.split(b"\r\n"):
-        kind = line[:2]
+    for line in body.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):
+        kind = line[:2].lower()
         if kind == b"o=":
-            words = line[2:].split(b" ")
-            if len(words) == 6:
-                words[0], words[5] = name, domain
-            lines.append(b"o=" + b" ".join(words))
+            # <username> <sess-id> <sess-version> <nettype> <addrtype> <unicast-address>, and the name may have spaces.
+            words = line[2:].split()[-5:-1]
+            is_fit = len(words) == 4 and words[0].isdigit() and words[1].isdigit() and words[2:] in _ADDRESS_KINDS
+            lines.append(b" ".join((b"o=" + name, *(words if is_fit else _NO_ORIGIN), domain)))
         elif kind == b"s=":
             lines.append(b"s=-")
+        elif kind == b"a=" and _CNAME in line.lower():
+            at = line.lower().index(_CNAME) + len(_CNAME)
+            lines.append(line[:at] + name + b"@" + domain)
         elif kind not in (b"i=", b"u=", b"e=", b"p="):
             lines.append(line)
     return b"\r\n".join(lines)

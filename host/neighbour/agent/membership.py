@@ -77,18 +77,20 @@ class Membership:
                 found.append(other)
         return found
 
-    def of_sender(self, request: "Request", account: "Account | None") -> Member | None:
+    def of_sender(self, request: "Request", account: "Account | None", *, known: bool) -> Member | None:
         """The member and group that a request of ours is from, None where nobody speaks as a group.
 
         Args:
             request: as others see it, where it is within a dialog; see `take`.
             account: of its sender, None where a dialog alone says who that is.
+            known: whether it is within a dialog that was made through here. Of one that is not nobody can say what the
+                others know its sender as: it gets what a new one would.
         """
         if not self.groups.exist:
             return None
         said = request.from_.parsed_uri()
         name = (user_of(said) or "") if said.is_sip and said.host.lower() == self._domain else ""
-        if request.to.tag:
+        if request.to.tag and known:
             group = self.groups.of(name)
             if group is None:
                 return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 from cryptography import x509
 
+from ..config import ConfigError
 from .revocation import Crl, Revocation, RevocationError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Refresh:
         config: names the files.
         certificates: ours.
         paths: validates those of others.
-        use_tls: makes TLS use what is in the files now; may raise what `read_roots` does.
+        use_tls: makes TLS use what is in the files now; may raise what `read_roots` does, and `ConfigError`.
         changed: told of whom there is another certificate: ``sip:user@domain``.
     """
 
@@ -115,7 +116,7 @@ class Refresh:
             if roots or f"sip:{self._config.domain}" in changed:
                 self._use_tls()
                 _log.info("TLS uses the new certificates")
-        except (OSError, ValueError, RevocationError) as error:
+        except (OSError, ValueError, RevocationError, ConfigError) as error:
             _log.error("certificates not taken up", reason=str(error))
         if changed:
             _log.info("certificates changed", of=sorted(changed))

@@ -6,7 +6,7 @@
 A message that fails a check raises `RefusedError` with what is to be answered; nothing of it is handed on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -80,6 +80,7 @@ class Sent:
         is_sealed: whether we signed or encrypted it.
         is_own: whether its sender did, with a key of its own; an answer may be encrypted for that.
         plain: see `Status`.
+        sides: the URIs of From and To, which no answer changes; none where nobody looks.
     """
 
     least: str
@@ -88,6 +89,7 @@ class Sent:
     is_sealed: bool = False
     is_own: bool = False
     plain: str = ""
+    sides: tuple[bytes, ...] = field(default=(), compare=False)
 
 
 @dataclass(slots=True)
@@ -158,6 +160,12 @@ class SecurityAgent:
         """
         return parse_assist(request.values("security-assist"), self.wish_of(account))
 
+    def may_sign(self, wish: Wish) -> bool:
+        """Whether a request with that wish may be signed in its sender's name, wherever it goes."""
+        config = self._config
+        levels = (config.security.level, *(peer.level for peer in config.peer), wish.level)
+        return any(wish.does(SIGN, level or NONE) for level in levels)
+
     # Requests on their way out.
 
     async def seal_request(
@@ -178,7 +186,7 @@ class SecurityAgent:
         """
         least = highest(self._config.least_level(domain), wish.level)
         recipient = _recipient_of(request, flow, domain)
-        sent = Sent(least, wish, recipient, plain=plain)
+        sent = Sent(least, wish, recipient, plain=plain, sides=(request.from_.uri, request.to.uri))
         if not is_protected(request):
             return request, sent
         self._check_trunk(flow, least, domain)
@@ -288,6 +296,30 @@ class SecurityAgent:
         self._enforce(status, least, is_plain=not kind)
         return received
 
+    def check_level(self, request: Request, received: Received, account: "Account | None", flow: "Flow") -> None:
+        """Check that an opened request reaches the least level of whom it goes to in the end.
+
+        That need not be whom it was for: a phone may have sent it on, and a group's members are accounts of their own.
+
+        Args:
+            request: as it is to be handed on.
+            received: see `open_request`.
+            account: of whom it goes to.
+            flow: the trunk that it came over.
+
+        Raises:
+            RefusedError: it does not.
+        """
+        wish = self.wish_of(account)
+        if wish.is_own == received.wish.is_own and reaches(received.least, wish.level):
+            return  # as has been checked
+        self._check_trunk(flow, wish.level, received.status.by)
+        if wish.is_own:
+            self._check_own(self._body_of(request)[0], wish.level)
+        else:
+            status = received.status
+            self._enforce(status, wish.level, is_plain=not (status.signed or status.encrypted))
+
     def check_answer(self, received: Received, account: "Account | None", callee: str, flow: "Flow") -> None:
         """Check that a response can be sealed as its request was; better known before anybody's phone rings.
 
@@ -335,6 +367,9 @@ class SecurityAgent:
                     return status  # the key is the sender's, as it was for the request
                 raise
             identity = self._check(opened, response, status, flow, sent.recipient)
+            if sent.sides and sent.sides != (response.from_.uri, response.to.uri):
+                # Not in its AIB, as it was not its sender's to say (RFC 3893 section 7); but the caller is shown them.
+                raise self._forbid("From or To is not that of the request")
             self._hand_on(response, opened, kind)
             if identity and opened.signed and opened.encrypted and status.tls:
                 status.level = HEAVY
