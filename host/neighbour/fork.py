@@ -500,7 +500,7 @@ class Fork:
         flow = client.flow
         domain = way.domain or min(flow.identities, default="")
         sent = branch.sent
-        if sent is not None and response.status in (415, 493) and self._ask_again(branch, sent, response):
+        if sent is not None and response.status in (415, 493) and self._ask_again(branch, sent, response, flow):
             return False
         try:
             self.assistance.take(response, sent, flow, domain, way.user, way.group)
@@ -509,12 +509,12 @@ class Fork:
             return False
         return True
 
-    def _ask_again(self, branch: Branch, sent: "Sent", response: Response) -> bool:
+    def _ask_again(self, branch: Branch, sent: "Sent", response: Response, flow: Flow) -> bool:
         """Send a request again that nobody there can open: for another certificate once, and then plain if allowed."""
         agent = self.assistance.agent
         if branch.passed or self._answered or branch.way is None or not sent.is_sealed:
             return False
-        if branch.asked_again or not (response.status == 493 and agent.learn(response, sent)):
+        if branch.asked_again or not (response.status == 493 and agent.learn(response, sent, flow)):
             if not agent.goes_plain(sent):
                 return False
             branch.plain = f"answered {response.status}"

@@ -525,11 +525,11 @@ def test_the_certificate_of_a_493(world: World) -> None:
     answered.set("Content-Length", b"%d" % len(error.body))
     answered = over_the_wire(answered)
     assert isinstance(answered, Response)
-    assert world.a.learn(answered, sent)
+    assert world.a.learn(answered, sent, TO_B)
     sealed, _ = world.seal(request())
     assert world.open(sealed).status.level == HEAVY
-    assert not world.a.learn(response(sealed, 493, b""), sent)
-    assert not world.a.learn(response(sealed, 493, b"no certificate"), sent)
+    assert not world.a.learn(response(sealed, 493, b""), sent, TO_B)
+    assert not world.a.learn(response(sealed, 493, b"no certificate"), sent, TO_B)
 
 
 @pytest.mark.parametrize("plain", [False, True])

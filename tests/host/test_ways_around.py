@@ -3,11 +3,17 @@
 from pathlib import Path
 
 import pytest
+from attacks.middle import BACK, FORTH
 from peer import alone
 from sealed import ANSWER, OFFER, Call, Phone, World, between, reason, told
 from sip import UdpClient, answer, call, in_dialog, request, run, signed
 
+from neighbour.agent.cms import enveloped
+from neighbour.agent.cms.errors import DecryptError
+from neighbour.agent.credential import read_credential
+from neighbour.agent.mime import of_message, to_message
 from neighbour.agent.security import SecurityAgent
+from neighbour.agent.smime import certificates_entity
 from neighbour.refusal import RefusedError
 from sipwire.dialog import Dialog
 from sipwire.message import Request, Response
@@ -237,5 +243,43 @@ def test_a_key_that_can_not_be_read_stops_nothing(tmp_path: Path) -> None:
             world.left.neighbour.reload()
             carol, dave, _ = await people(world)
             assert (await Call.try_(carol, dave)).outcome == (200, "")
+
+    run(work)
+
+
+@pytest.mark.parametrize("shows", ["the trunk's", "nothing of use"])
+def test_a_493_of_who_has_stolen_the_key_of_the_trunk(tmp_path: Path, shows: str) -> None:
+    """What was sealed for Dave himself is not sealed for that key instead, then or for the next call."""
+
+    async def work() -> None:
+        async with between(tmp_path) as world:
+            carol, dave, _ = await people(world)
+            first = await Call.try_(carol, dave)  # so that his certificate is known
+            assert first.outcome == (200, "")
+            await first.end()
+            stolen = read_credential(world.right.folder / "b.example.pem", world.right.folder / "b.example.key")
+
+            sealed: list[Request] = []
+
+            def answer_it(message: Request | Response, to: str) -> list[Request | Response]:
+                if to == FORTH and isinstance(message, Request) and message.method == "SUBSCRIBE":
+                    return []
+                if to == FORTH and isinstance(message, Request) and message.method == "INVITE":
+                    sealed.append(message.copy())
+                    message.body = message.body[:-1] + bytes([message.body[-1] ^ 1])  # so there is a 493 to be changed
+                if to == BACK and isinstance(message, Response) and message.status == 493:
+                    to_message(
+                        message,
+                        certificates_entity((stolen.certificate, *stolen.chain)) if shows == "the trunk's" else None,
+                    )
+                return [message]
+
+            world.forth.tamper = answer_it
+            for _ in range(2):
+                again = await Call.try_(carol, dave)
+                assert again.response.status == 493
+            for one in sealed:
+                with pytest.raises(DecryptError):
+                    enveloped.decrypt(of_message(one).content(), lambda _: stolen)
 
     run(work)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
+from .certificates import pin_of
 from .names import proves
 from .path import ENCRYPT, PathError
 
@@ -85,6 +86,34 @@ class Recipients:
         self._by_signer[_name_of(certificate)] = certificate
         self._missing.pop(aor, None)
         return True
+
+    def replace(self, aor: bytes, shown: "Sequence[x509.Certificate]", flow: "Flow") -> bool:
+        """Take another certificate for somebody who can't open what was encrypted for the one we know.
+
+        Not that of the trunk's own key: who has stolen it would need no more than a 493 to read what was meant for
+        somebody else, now or, if we only forgot what we knew, the next time. A neighbour that has nothing else at all
+        can't sign an answer either.
+
+        Args:
+            aor: whose.
+            shown: the certificates to choose from, the others may lead to a root.
+            flow: the trunk that they came over.
+
+        Returns:
+            Whether there is a new one; if not, what was known stays.
+        """
+        known = self._learnt.get(aor)
+        self.forget(aor)
+        trunk = pin_of(flow.certificates[0]) if flow.certificates else ""
+        for one in shown:
+            if self.learn(aor, one, [other for other in shown if other is not one]):
+                if pin_of(one) != trunk:
+                    return True
+                self.forget(aor)
+        if known is not None:
+            self._learnt[aor] = known
+            self._by_signer[_name_of(known.certificate)] = known.certificate
+        return False
 
     def find_signer(self, signer: "SignerId") -> x509.Certificate | None:
         """The certificate of a signer who has not sent it along, or None; it has not been checked."""

@@ -377,16 +377,19 @@ class SecurityAgent:
             self._enforce(status, sent.least, is_plain=not kind)
         return status
 
-    def learn(self, response: Response, sent: Sent) -> bool:
-        """Take the certificate that a 493 gives; returns whether it is worth another attempt."""
+    def learn(self, response: Response, sent: Sent, flow: "Flow") -> bool:
+        """Take the certificate that a 493 gives; returns whether it is worth another attempt.
+
+        Args:
+            response: the 493, which anybody at the trunk may have made.
+            sent: what it answers.
+            flow: the trunk.
+        """
         try:
             shown = certificates_of(of_message(response)) if response.body else ()
         except (MimeError, CmsError, RefusedError):
             return False
-        self._recipients.forget(sent.recipient)
-        return any(
-            self._recipients.learn(sent.recipient, one, [other for other in shown if other is not one]) for one in shown
-        )
+        return self._recipients.replace(sent.recipient, shown, flow)
 
     def goes_plain(self, sent: Sent) -> bool:
         """Whether a request that was refused for its S/MIME may be sent again without."""
