@@ -91,10 +91,13 @@ class Middle(threading.Thread):
         server.close()
         for writer in self._writers:
             writer.transport.abort()
+        # What reads from them ends by itself now; and their sockets are closed a little later.
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        if others:
+            _, left = await asyncio.wait(others, timeout=2)
+            for task in left:
+                task.cancel()
+        await asyncio.sleep(0.05)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)

@@ -33,7 +33,16 @@ VECTORS = ROOT / "tests" / "vectors"
 DOMAINS = ("example.com", "example.net", "example.org", "ift.client.example.net")
 PUBLIC = "[2001:db8::10]:5060"  # what example.com says its address is: RFC 5118 has messages to it
 #: What a proxy may change or add: all other lines arrive byte for byte.
-HOP_BY_HOP = {"via", "max-forwards", "route", "record-route", "proxy-authorization", "content-length", "max-breadth"}
+HOP_BY_HOP = {
+    "via",
+    "max-forwards",
+    "route",
+    "record-route",
+    "proxy-authorization",
+    "content-length",
+    "max-breadth",
+    "security-status",
+}
 UNUSUAL = "1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*"
 
 

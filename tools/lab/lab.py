@@ -162,11 +162,13 @@ class Lab:
 
         Args:
             domain: whose.
-            key: one that is in one table only.
+            key: its name; where several tables have one of that name, it is that of the first.
             value: as TOML has it.
         """
         path = self.configuration(domain)
-        text, count = re.subn(rf"^# {key} = [^#\n]*", f"{key} = {value} ", path.read_text(), flags=re.MULTILINE)
+        text, count = re.subn(
+            rf"^# {key} = [^#\n]*", f"{key} = {value} ", path.read_text(), count=1, flags=re.MULTILINE
+        )
         if count != 1:
             raise LabError(f"{path}: has {count or 'no'} {key!r} at its default")
         path.write_text(text)
