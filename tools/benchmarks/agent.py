@@ -325,7 +325,14 @@ def _calls(console: Console, count: int, repeats: int) -> None:
         for sides in zip(*runs, strict=True):
             cpu_s = median([one.cpu_s for one in sides])
             operations = [f"{sides[0].operations.get(name, 0.0):.2f}" for name in _OPERATIONS]
-            rows.append([f"{level}, {sides[0].domain}", f"{cpu_s * 1000:.2f} ms", f"{1 / cpu_s:.0f}", *operations])
+            rows.append(
+                [
+                    f"{level}, {sides[0].domain}",
+                    f"{cpu_s * 1000:.2f} ms",
+                    f"{1 / cpu_s:.0f}" if cpu_s else "not measurable",
+                    *operations,
+                ]
+            )
     title = (
         "Calls between two neighbours, and the asymmetric operations of each call "
         f"(INVITE, 180, 200, ACK, BYE, 200; medians of {repeats} times {count})"

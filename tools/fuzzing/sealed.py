@@ -391,7 +391,7 @@ def _check_response(data: bytes) -> None:
         assert isinstance(response, Response)
         sent = Sent(level, Wish(), _BOB)
         agent = _agent("a.example", level)
-        assert agent.learn(response, sent) in {False, True}
+        assert agent.learn(response, sent, _Trunk("b.example")) in {False, True}
         try:
             status = agent.open_response(response, sent, _Trunk("b.example"), "b.example")
         except (RefusedError, ParseError):
