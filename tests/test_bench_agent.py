@@ -11,7 +11,7 @@ from benchmarks import agent, calls
 
 def test_tables() -> None:
     console = Console(file=io.StringIO(), width=140, highlight=False)
-    agent.run(console, 20, 1, 10)
+    agent.run(console, 20, 1, 10)  # so few calls may take less than the tick that CPU time is counted in
     said = console.file.getvalue()
     for what in ("sign", "encrypt", "decrypt", "verify", "seal an INVITE", "open it", "open it, chain not cached"):
         found = re.search(rf"^{what} +(\d+) us +(\d+) us +([\d.]+) *$", said, re.MULTILINE)
@@ -21,7 +21,7 @@ def test_tables() -> None:
     for level, operations in (("medium", "0.00"), ("heavy", "1.00")):
         for domain in ("a.example", "b.example"):
             counted = rf" +{re.escape(operations)}" * 4
-            assert re.search(rf"^{level}, {domain} +[\d.]+ ms +\d+{counted} *$", said, re.MULTILINE), said
+            assert re.search(rf"^{level}, {domain} +[\d.]+ ms +(\d+|not measurable){counted} *$", said, re.MULTILINE), said
 
 
 def test_a_call_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
