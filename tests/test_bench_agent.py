@@ -21,7 +21,9 @@ def test_tables() -> None:
     for level, operations in (("medium", "0.00"), ("heavy", "1.00")):
         for domain in ("a.example", "b.example"):
             counted = rf" +{re.escape(operations)}" * 4
-            assert re.search(rf"^{level}, {domain} +[\d.]+ ms +(\d+|not measurable){counted} *$", said, re.MULTILINE), said
+            assert re.search(rf"^{level}, {domain} +[\d.]+ ms +(\d+|not measurable){counted} *$", said, re.MULTILINE), (
+                said
+            )
 
 
 def test_a_call_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
