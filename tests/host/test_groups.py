@@ -397,3 +397,26 @@ def test_a_member_that_has_lost_the_way(tmp_path: Path, by: str) -> None:
             nowhere("carol", middle, info)
 
     run(work)
+
+
+def test_what_a_member_writes_stays_its_own(tmp_path: Path) -> None:
+    """To have spoken as the group changes nothing of what the member's Contact means the next time: as itself, as the
+    group again, and when it registers."""
+
+    async def work() -> None:
+        async with grouped(tmp_path) as (left, right, _):
+            carol, dave = await Speaker.of(left, "carol"), await Speaker.of(right, "dave")
+            seen = []
+            for as_ in ("support", "", "support"):
+                await carol.call("sip:dave@b.example", as_=as_)
+                invite = await dave.client.request("INVITE")
+                seen.append(invite.addresses("contact")[0].uri)
+                dave.client.send(answer(invite, 486))
+                assert (await carol.client.response()).status == 486
+            assert seen[0] == seen[2]
+            assert seen[1].decode() == carol.contact
+            made = request("REGISTER", "sip:a.example", "carol", to="sip:carol@a.example", contact=carol.contact)
+            registered = await carol.client.ask_signed(made, "carol")
+            assert [one.uri.decode() for one in registered.addresses("contact")] == [carol.contact]
+
+    run(work)

@@ -21,12 +21,13 @@ from sipwire.editing import remove
 from sipwire.errors import ParseError
 from sipwire.grammar import quote
 from sipwire.headers import Address
+from sipwire.message import Request
 from sipwire.uri import Uri, uri_of
 
 from .mime import Entity, MimeError, multipart, of_message, to_message
 
 if TYPE_CHECKING:
-    from sipwire.message import Message, Request, Response
+    from sipwire.message import Message, Response
 
     from ..config import Config, GroupConfig
 
@@ -48,7 +49,7 @@ _TELLING = (
     "warning",
 )
 _SDP = b"application/sdp"
-#: Whose parts may be taken apart and put together again without harm; what is signed or encrypted may not.
+#: Multiparts that can't be taken apart and put together again without harm.
 _OPAQUE = (b"multipart/signed", b"multipart/encrypted")
 _MULTIPART = b"multipart/"
 _OF_RELATED = ("type", "start")  # parameters of multipart/related (RFC 2387 section 3), which say what it is
@@ -128,8 +129,7 @@ class Groups:
         Raises:
             ParseError: it can't be read, so that the member can't be taken out.
         """
-        is_request = hasattr(message, "method")
-        if is_request:
+        if isinstance(message, Request):
             said = message.from_
             uri = uri_of(said.uri)
             if uri.is_sip:
@@ -139,12 +139,10 @@ class Groups:
                 message.set("Call-ID", self.call_id(message.call_id))
         contacts = message.addresses("contact") if message.get("contact") != b"*" else []
         remove(message, "contact")
-        if is_request or getattr(message, "status", 0) < 300:
+        if isinstance(message, Request) or message.status < 300:
             for contact in contacts:
-                contact.uri = self.contact(contact.uri, member)
-                contact.display = b""
-                contact.params = [one for one in contact.params if one[0].lower() != b"+sip.instance"]
-                message.add("Contact", contact.serialize())
+                params = [one for one in contact.params if one[0].lower() != b"+sip.instance"]
+                message.add("Contact", Address(self.contact(contact.uri, member), params).serialize())
         for key in _TELLING:
             remove(message, key)
         self._disguise_body(message, member)

@@ -45,7 +45,7 @@ class Recipients:
     Args:
         certificates: has the directory.
         trust: validates.
-        fetch: asks the credential service of an address-of-record over a trunk; None where it has nothing.
+        fetch: asks the credential service of an address-of-record over a trunk; gives nothing where that has nothing.
     """
 
     def __init__(
