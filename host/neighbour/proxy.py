@@ -498,7 +498,7 @@ class Proxy:
             goes = await self._open(ways)
             if goes is not None:
                 if ways[0].is_phone:
-                    assistance.check(ack, ways[0].user)
+                    assistance.hand_on(ack, ways[0].user)
                 elif ack.body:
                     ack, _ = await assistance.forward(ack, goes, min(goes.identities, default=""), "")
                 self._transactions.send_ack(ack, goes, new_branch())

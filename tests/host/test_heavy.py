@@ -152,3 +152,33 @@ def test_somebody_with_a_certificate_of_a_third_domain(
             await dave.silence(0.2)
 
     run(work)
+
+
+def test_a_call_can_always_be_ended(tmp_path: Path) -> None:
+    """What has no body has no answer to seal: nobody needs a certificate of its sender for it."""
+
+    async def work() -> None:
+        async with between(tmp_path) as (left, right, _):
+            carol, dave = await users(left, right)
+            sent = await call(carol, "carol", "sip:dave@b.example")
+            ok = answer(await dave.request("INVITE"), 200, dave.contact)
+            ok.set_body(b"application/sdp", OFFER)
+            dave.send(ok)
+            answered = await carol.response()
+            assert answered.status == 200
+            # As after a restart, with a peer to whose own certificate nothing can be encrypted.
+            right.neighbour._proxy._agent._recipients.at_once = lambda aor, flow: None  # type: ignore[method-assign]
+            late = in_dialog("ACK", answered, carol.contact, sent.cseq.number, sent)
+            late.set_body(b"application/sdp", OFFER)
+            carol.send(late)
+            got = await dave.request("ACK")
+            assert (got.body, got.get("security-status")) == (OFFER, HEAVY % (b"carol@a.example", b"a.example"))
+            carol.send(in_dialog("BYE", answered, carol.contact, sent.cseq.number + 1, sent))
+            dave.send(answer(await dave.request("BYE"), 200))
+            assert (await carol.response()).status == 200
+            await call(carol, "carol", "sip:dave@b.example")
+            refused = await carol.response()
+            assert refused.status == 488
+            assert b"no certificate of the caller" in (refused.get("warning") or b"")
+
+    run(work)

@@ -75,7 +75,8 @@ class Assistance:
         """
         account = self.accounts.by_user(callee)
         received = self.agent.open_request(request, account, callee, self.flow, domain)
-        self.agent.check_answer(received, account, callee, self.flow)
+        if is_protected(request) and request.method != "ACK":  # others have no answer that is sealed
+            self.agent.check_answer(received, account, callee, self.flow)
         self.received = received
 
     async def forward(self, request: Request, flow: "Flow", domain: str, plain: str) -> "tuple[Request, Sent | None]":
@@ -85,27 +86,18 @@ class Assistance:
         return await self.agent.seal_request(request, self.wish, self.account, flow, domain, plain=plain)
 
     def hand_on(self, request: Request, user: str) -> None:
-        """Tell one of ours what held for a request, which is changed.
+        """Tell one of ours, whoever it was for, what held for a request, which is changed.
 
         Raises:
             RefusedError: it does not reach what this user wants at least.
         """
         if not is_protected(request):
             return
-        self.check(request, user)
         if self.received is not None:
+            self.agent.check_level(request, self.received, self.accounts.by_user(user), self.flow)
             self._tell(request, self.received.status, user, b"")
         else:
             self._tell(request, self._within(), user, self._asserted(self.account, self.member))
-
-    def check(self, request: Request, user: str) -> None:
-        """Check what goes to one of ours, whoever it was for.
-
-        Raises:
-            RefusedError: it does not reach what this user wants at least.
-        """
-        if self.received is not None and is_protected(request):
-            self.agent.check_level(request, self.received, self.accounts.by_user(user), self.flow)
 
     # Responses.
 
