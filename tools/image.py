@@ -5,25 +5,28 @@
 Code loaded from a file system lies in the heap, and there names, constants and tables weigh twice as much as bytecode.
 So everything that `terminal.app` imports is *linked* into two modules that it loads one after the other: every
 module-level name is resolved here and not on the device, equal constants are kept once, numbers are put in their
-places, and names that nothing outside can see become short ones, the same few again and again. What the code does is
-left alone. DIR.names says what is what, to read a traceback by. The board modules, which are picked at run time, the
-native helper, and what is loaded on demand (`terminal.demand`) stay files of their own. `tests/test_image.py` shows
-what the linker has to get right.
+places, what only the host uses is left out, and names that nothing outside can see become short ones, the same few
+again and again, those of attributes and methods too. What the code does is left alone. DIR.names says what is what, to
+read a traceback by. The board modules, which are picked at run time, the native helper, and what is loaded on demand
+(`terminal.demand`) stay files of their own. `tests/test_image.py` shows what the linker has to get right.
 """
 
 import argparse
 import ast
+import hashlib
+import io
 import itertools
 import shutil
+import socket
 import string
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from keyword import iskeyword
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 __all__ = ["LinkError", "Linked", "build", "link"]
 
@@ -36,7 +39,23 @@ _KEPT = ("run", "main", "Terminal")  # what others import from the entry
 _PART = "terminal.part"
 _PARTS = 2
 # Loaded for a moment now and then (`terminal.demand`), so not linked with the rest.
-_ON_DEMAND = ("terminal.config", "terminal.descriptions", "terminal.proof", "terminal.texting")
+_ON_DEMAND = (
+    "terminal.accepting",
+    "terminal.answering",
+    "terminal.asides",
+    "terminal.asking",
+    "terminal.commands",
+    "terminal.config",
+    "terminal.dating",
+    "terminal.hearsay",
+    "terminal.introductions",
+    "terminal.offering",
+    "terminal.parting",
+    "terminal.proof",
+    "terminal.registering",
+    "terminal.texting",
+    "terminal.vouching",
+)
 # Never linked: picked at run time, or native code for one architecture.
 _APART = ("sipwire.viper", "sipwire.plain", "terminal.board", "terminal.settings", "terminal.wlan")
 # What stays apart, and what that imports.
@@ -53,6 +72,23 @@ _FILES = (
     "terminal.settings",
 )
 _NATIVE = "sipwire.viper"
+# Whose attributes keep their names: types that are not ours.
+_FOREIGN = (
+    *(bytes, bytearray, memoryview, str, int, float, list, tuple, dict, set, frozenset, object, type, slice, range),
+    *(OSError, UnicodeError, io.BufferedReader, io.TextIOWrapper, socket.socket, type(hashlib.sha256())),
+)
+_FOREIGN_NAMES = {
+    "encrypt",
+    "decrypt",
+    "ipoll",
+    "poll",
+    "register",
+    "unregister",
+    "modify",
+    "readinto",
+    "any",
+    "buffer",
+}
 
 
 class LinkError(Exception):
@@ -130,10 +166,15 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 class _Module:
-    """One source file on its way into the image."""
+    """One source file on its way into the image.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    Args:
+        name: the module's.
+        within: what is loaded on demand and has a copy of its own of this; "" for the program.
+    """
+
+    def __init__(self, name: str, within: str = "") -> None:
+        self.name = f"{within}/{name}" if within else name
         path = _path(name)
         self.package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         self.tree = _strip(ast.parse(path.read_text(encoding="utf-8"), str(path)))
@@ -213,28 +254,36 @@ def _arguments(arguments: ast.arguments) -> set[str]:
 
 
 def _load(entry: str, on_demand: tuple[str, ...]) -> list[list[_Module]]:
-    """The modules to link, each after those that it imports: the program's, then those of each that is on demand."""
+    """The modules to link, each after those that it imports: the program's, then those of each that is on demand.
+
+    What several on demand need, and the program does not, each of them has: none may need another in memory.
+    """
     groups: list[list[_Module]] = []
-    started: set[str] = set()
+    started: dict[str, str] = {}  # in the program, and in the group that is made
+    within = ""
 
-    def visit(name: str) -> None:
-        if name in started:
-            return
-        started.add(name)
-        module = _Module(name)
-        module.tree = _Imports(module, visit, on_demand).visit(module.tree)
-        groups[-1].append(module)
+    def visit(name: str) -> str:
+        if name not in started:
+            module = _Module(name, within if name != within else "")
+            started[name] = module.name
+            module.tree = _Imports(module, visit, on_demand).visit(module.tree)
+            groups[-1].append(module)
+        return started[name]
 
-    for name in (entry, *on_demand):
+    groups.append([])
+    visit(entry)
+    program = dict(started)
+    for within in on_demand:  # which `visit` looks at
+        started = dict(program)
         groups.append([])
-        visit(name)
+        visit(within)
     return groups
 
 
 class _Imports(ast.NodeTransformer):
     """Takes out imports of what is linked, and notes what their names mean."""
 
-    def __init__(self, module: _Module, visit: "object", on_demand: tuple[str, ...]) -> None:
+    def __init__(self, module: _Module, visit: "Callable[[str], str]", on_demand: tuple[str, ...]) -> None:
         self._module = module
         self._visit_module = visit
         self._on_demand = on_demand
@@ -265,11 +314,9 @@ class _Imports(ast.NodeTransformer):
             local = alias.asname or alias.name
             submodule = f"{source}.{alias.name}"
             if _exists(submodule):
-                self._visit_module(submodule)  # type: ignore[operator]
-                self._module.linked[local] = (submodule, "")
+                self._module.linked[local] = (self._visit_module(submodule), "")
             else:
-                self._visit_module(source)  # type: ignore[operator]
-                self._module.linked[local] = (source, alias.name)
+                self._module.linked[local] = (self._visit_module(source), alias.name)
         return None
 
 
@@ -284,8 +331,16 @@ def _exists(module: str) -> bool:
 class _Rename(ast.NodeTransformer):
     """Gives every name of one module its name in the image."""
 
-    def __init__(self, module: _Module, names: dict[tuple[str, str], str], pool: list[str], keywords: set[str]) -> None:
+    def __init__(
+        self,
+        module: _Module,
+        names: dict[tuple[str, str], str],
+        pool: list[str],
+        keywords: set[str],
+        public: dict[str, str],
+    ) -> None:
         self._keywords = keywords  # argument names that some call uses
+        self._public = public
         self._arguments: list[dict[str, str]] = []
         self._module = module
         self._names = names
@@ -302,7 +357,7 @@ class _Rename(ast.NodeTransformer):
 
     def _attribute(self, name: str) -> str:
         if not _is_private(name):
-            return name
+            return self._public.get(name, name)
         if name not in self._attributes:
             self._attributes[name] = self._pool[len(self._attributes)]
         return self._attributes[name]
@@ -450,6 +505,10 @@ def link(
     """
     groups = _load(entry, on_demand)
     modules = [module for group in groups for module in group]
+    wanted = {(entry, name) for name in kept or groups[0][-1].globals}
+    for group in groups[1:]:
+        wanted |= {(group[-1].name, name) for name in group[-1].globals if not name.startswith("_")}
+    _leave_out(groups, wanted)
     divided = [_Part(f"{prefix}{i + 1}", group) for i, group in enumerate(_divide(groups[0], parts))]
     divided += [_Part(name, group) for name, group in zip(on_demand, groups[1:], strict=True)]
     kept_names = {(entry, name): name for name in kept}
@@ -477,9 +536,11 @@ def link(
         for keyword in node.keywords
         if keyword.arg
     }
+    public = _name_attributes(modules)
+    legend.update({f".{new}": f".{old}" for old, new in public.items()})
     for part in divided:
         for module in part.modules:
-            for one in _Rename(module, names, pool, keywords).visit(module.tree).body:
+            for one in _Rename(module, names, pool, keywords, public).visit(module.tree).body:
                 if isinstance(one, ast.Import | ast.ImportFrom):
                     for alias in one.names:
                         part.imports[alias.asname or alias.name] = type(one)(**{**vars(one), "names": [alias]})
@@ -494,7 +555,7 @@ class Linked(NamedTuple):
     Attributes:
         sources: of one or more modules, by their names: those of the program, which have to be imported in that order
             and the last of which has the entry's names, and then what is loaded on demand.
-        legend: what the new names were: ``module.name`` by name.
+        legend: what the new names were: ``module.name`` by name, and ``.name`` for an attribute of any class.
     """
 
     sources: dict[str, str]
@@ -578,6 +639,176 @@ def _name(
         names.update(zip(keys, free, strict=False))
     # Of attributes no class has so many.
     return names, shared, list(itertools.islice(_short_names("_", string.ascii_lowercase), 150))
+
+
+def _leave_out(groups: list[list[_Module]], wanted: set[tuple[str, str]]) -> None:
+    """Take functions, classes, values and methods out that nothing ever uses: most of what the host alone does.
+
+    Args:
+        groups: what is linked, the program first; changed.
+        wanted: (module, name) of what others use.
+    """
+    reach = _Reach(groups, wanted)
+    for module in (module for group in groups for module in group):
+        body = [one for one in module.tree.body if not _defines(one) or (module.name, _defines(one)) in reach.names]
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                node.body = [one for one in node.body if not _is_method(one) or id(one) in reach.methods] or [
+                    ast.Pass()
+                ]
+        module.tree.body = body
+        module.globals = _bound_names(body) | set(module.linked)
+
+
+class _Reach:
+    """What is used by what is wanted, and by what modules do when they are loaded.
+
+    Attributes:
+        names: (module, name) of functions, classes and values.
+        methods: the ``id`` of methods. One is used where its name is, in code that is used: by anybody, or where it is
+            of something that is loaded on demand, by that alone: it gives nobody an object of a class that others do
+            not know.
+    """
+
+    def __init__(self, groups: list[list[_Module]], wanted: set[tuple[str, str]]) -> None:
+        self.names = set(wanted)
+        self.methods: set[int] = set()
+        self._statements = {
+            (module.name, _defines(one)): (number, module, one)
+            for number, group in enumerate(groups)
+            for module in group
+            for one in module.tree.body
+        }
+        self._left: list[tuple[int, _Module, ast.AST]] = [
+            (number, module, one)
+            for number, group in enumerate(groups)
+            for module in group
+            for one in module.tree.body
+            if not _defines(one)
+        ]
+        self._left += [self._statements[key] for key in wanted if key in self._statements]
+        self._used = [set[str]() for _ in groups]
+        self._used[0] |= _names_used_apart()
+        self._classes: list[tuple[int, _Module, ast.ClassDef]] = []
+        while self._left:
+            while self._left:
+                self._take(*self._left.pop())
+            everywhere = set[str]().union(*self._used)
+            for number, module, node in self._classes:
+                is_given = not number or (module.name, node.name) in wanted
+                used = everywhere if is_given else self._used[number]
+                for one in node.body:
+                    if _is_method(one) and id(one) not in self.methods and (one.name in used or one.name[:2] == "__"):
+                        self.methods.add(id(one))
+                        self._left.append((number, module, one))
+
+    def _take(self, number: int, module: _Module, node: ast.AST) -> None:
+        if isinstance(node, ast.ClassDef):
+            self._classes.append((number, module, node))
+            parts: list[ast.AST] = [*node.bases, *(one for one in node.body if not _is_method(one))]
+        else:
+            parts = [node]
+        for part in parts:
+            for one in ast.walk(part):
+                key = None
+                if isinstance(one, ast.Name):
+                    key = module.linked.get(one.id, (module.name, one.id))
+                elif isinstance(one, ast.Attribute):
+                    if not isinstance(one.ctx, ast.Store):
+                        self._used[number].add(one.attr)
+                    source = module.linked.get(ast.unparse(one.value), ("", "-"))
+                    key = None if source[1] else (source[0], one.attr)
+                elif isinstance(one, ast.Constant) and isinstance(one.value, str):
+                    self._used[number].add(one.value)
+                if key is not None and key not in self.names:
+                    self.names.add(key)
+                    if key in self._statements:
+                        self._left.append(self._statements[key])
+
+
+def _is_method(statement: ast.stmt) -> TypeGuard[ast.FunctionDef]:
+    return isinstance(statement, ast.FunctionDef)
+
+
+def _defines(statement: ast.stmt) -> str:
+    """The one name that a statement defines and does nothing else; "" for any other statement."""
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return "" if statement.decorator_list else statement.name
+    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name) and len(statement.targets) == 1:
+        calls = [one for one in ast.walk(statement.value) if isinstance(one, ast.Call)]
+        if not [one for one in calls if ast.unparse(one.func) != "const"]:
+            return statement.targets[0].id
+    return ""
+
+
+def _names_used_apart() -> set[str]:
+    """What modules that are not linked call, by name."""
+    found: set[str] = set()
+    for path in [_path(name) for name in (*_FILES, _NATIVE) if _exists(name)]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute):
+                found.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    return found
+
+
+def _name_attributes(modules: list[_Module]) -> dict[str, str]:
+    """Short names for the attributes and methods that the linked classes have and nothing else has.
+
+    A name may be that of several classes, and means the same new one everywhere, since nobody knows here which class an
+    object is of. Names that no class has together become the same one, so that few are needed. What an object of
+    somebody else's may have, what stays apart knows, and what is ever written as a string keeps its name.
+    """
+    classes = [names for module in modules for names in _attributes_of_classes(module)]
+    foreign = {name for kind in _FOREIGN for name in dir(kind)} | _FOREIGN_NAMES
+    apart = [_path(name) for name in (*_FILES, _NATIVE) if _exists(name)]
+    others: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8")) for path in apart]
+    for tree in others:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                foreign.add(node.attr)
+            elif isinstance(node, ast.FunctionDef):
+                foreign.add(node.name)
+    for tree in (*others, *(module.tree for module in modules)):
+        foreign |= {one.value for one in ast.walk(tree) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+    for module in modules:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in module.outside:
+                foreign.add(node.attr)
+    wanted = sorted({name for names in classes for name in names if not name.startswith("_")} - foreign)
+    public: dict[str, str] = {}
+    for name in wanted:
+        beside = {public.get(other) for names in classes if name in names for other in names}
+        # Arguments have such names too.
+        short = (one for one in _short_names("", string.ascii_lowercase) if not iskeyword(one))
+        public[name] = next(one for one in short if one not in beside and one not in foreign)
+    return public
+
+
+def _attributes_of_classes(module: _Module) -> list[set[str]]:
+    """The names that the objects of each class of a module have, with those of the classes it is made of."""
+    found: dict[str, set[str]] = {}
+    for node in module.tree.body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        names = _bound_names(node.body)
+        for base in node.bases:
+            names |= found.get(ast.unparse(base), set())
+        for function in node.body:
+            if isinstance(function, ast.FunctionDef) and function.args.args:
+                own = function.args.args[0].arg
+                names |= {
+                    one.attr
+                    for one in ast.walk(function)
+                    if isinstance(one, ast.Attribute)
+                    and isinstance(one.ctx, ast.Store)
+                    and ast.unparse(one.value) == own
+                }
+        found[node.name] = names
+        for base in node.bases:
+            found.get(ast.unparse(base), set()).update(names)  # what its base does not have, an heir's may
+    return list(found.values())
 
 
 def _join(parts: list[_Part], shared: set[str]) -> Iterator[tuple[str, list[ast.stmt]]]:

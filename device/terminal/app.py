@@ -15,9 +15,8 @@ from cryptolib import aes
 from sipwire.compat import const
 
 from . import phone as states
-from .addressing import target_of
 from .board import open_board
-from .clock import Clock
+from .clock import Calendar, Clock
 from .demand import call
 from .events import emit, starved
 from .link import Link
@@ -34,7 +33,6 @@ _BUTTON_MS = const(50)  # how often a button is looked at, and a lamp blinks
 _COLLECT_BYTES = const(4096)  # allocated between two collections of garbage: few, so that the heap stays in one piece
 _MEASURE_MS = const(1000)  # between two looks at how much of the heap lives
 _AES_ECB = const(1)
-_HELP = "unknown or incomplete; try call URI, answer, reject, hangup, hold, resume, message URI TEXT, status, quit"
 _ROOM_BYTES = const(6144)
 _SMALL_DATAGRAM_BYTES = const(1500)  # what does not come in fragments; the rest is cut off, and fails its tag
 _MAX_STARVED = const(10)  # rounds in a row without memory for their work, until the program gives up
@@ -68,37 +66,44 @@ class Terminal:
 
     Args:
         config: a `terminal.settings.Config`.
+
+    Attributes:
+        config, board, link: its parts.
+        agent, phone, registration: likewise, None until there is a network; the last one also while there is none.
+        live, peak: bytes of the heap that lived when it was looked at last, and most of all.
+        quit_at: when to end, None for never.
     """
 
     def __init__(self, config):
-        self._config = config
+        self.config = config
         self._clock = Clock()
-        self._board = open_board(config.board)
-        self._wlan = self._board.wlan(config.wifi)
+        self._calendar = Calendar()
+        self.board = open_board(config.board)
+        self._wlan = self.board.wlan(config.wifi)
         self._poll = select.poll()
-        self._sip = self._rtp = self._phone = None
-        self._registration = None  # not connected
+        self._sip = self._rtp = self.phone = None
+        self.registration = None  # not connected
         self._running = True
-        self._quit_at = None
-        self._live = self._peak = 0
+        self.quit_at = None
+        self.live = self.peak = 0
         self._collect_at = 0
         self._room = None
-        self._link = Link(_new_aes)
-        for item in self._board.inputs():
+        self.link = Link(_new_aes)
+        for item in self.board.inputs():
             self._poll.register(item, select.POLLIN)
 
     def _connect(self):
         """Open the sockets for our present address, and begin to register. A call that stands goes on from there."""
-        config = self._config
+        config = self.config
         for old in (self._sip, self._rtp):
             if old:
                 self._poll.unregister(old)
                 old.close()
-        address = self._board.address()
+        address = self.board.address()
         neighbour = None
         while self._wlan and not neighbour:
             # After a power cut the access point is often there before the way to a name server.
-            address = self._board.address() or self._wlan.join()
+            address = self.board.address() or self._wlan.join()
             neighbour = address and _find(*config.neighbour)
         address = config.address or address
         if not address:
@@ -117,15 +122,15 @@ class Terminal:
         host = address.encode()
         contact = b"sip:%s@%s:%d" % (config.user, host, config.sip_port)
         via = b"%s:%d" % (host, config.sip_port)
-        if self._phone:
-            self._agent.move(via)
+        if self.phone:
+            self.agent.move(via)
             self._media.socket = self._rtp
-            self._phone.move(contact, host, now)
+            self.phone.move(contact, host, now)
         else:
-            self._agent = UserAgent(self._link, via)
-            self._media = Media(self._rtp, _resolve, self._board.audio, _new_aes)
-            self._phone = self._agent.phone = Phone(config, self._agent, contact, host, self._media)
-        self._registration = Registration(config, self._agent, self._link, contact, now)
+            self.agent = UserAgent(self.link, via)
+            self._media = Media(self._rtp, _resolve, self.board.audio, _new_aes)
+            self.phone = self.agent.phone = Phone(config, self.agent, contact, host, self._media, self._calendar)
+        self.registration = Registration(config, self.agent, self.link, contact, now, self._calendar)
 
     def _open(self, opened, address, port):
         # Without SO_REUSEADDR: of two programs on one UDP port each would get some of the other's.
@@ -140,11 +145,11 @@ class Terminal:
         """Run until ``quit``."""
         gc.threshold(_COLLECT_BYTES)
         gc.collect()
-        emit("started", aor=self._config.aor, heap_used=gc.mem_alloc())
+        emit("started", aor=self.config.aor, heap_used=gc.mem_alloc())
         rounds = 0  # in a row, without memory
         while self._running:
             try:
-                if not self._registration:
+                if not self.registration:
                     self._connect()
                 self._work()
                 rounds = 0
@@ -155,7 +160,7 @@ class Terminal:
                 if rounds == _MAX_STARVED:
                     raise
             except OSError as error:
-                if self._registration:
+                if self.registration:
                     raise
                 emit("error", reason="network: %s" % error)
                 if not self._wlan:
@@ -175,21 +180,21 @@ class Terminal:
             try:
                 self._media.handle_timer(now)
             except (OSError, ValueError) as error:
-                self._phone.hang_up(now, "media: %s" % error)
+                self.phone.hang_up(now, "media: %s" % error)
         if sip:
             self._room = None
             self._receive(now)
-        for line in self._board.commands():
+        for line in self.board.commands():
             self._room = None
-            self._command(line, now)
+            call("terminal.commands", "do", self, line, now)
         self._handle_timers(now)
         self._transmit()
-        self._board.show(self._phone.state)
+        self.board.show(self.phone.state)
 
     def _sleep_ms(self):
         now = self._clock.now()
-        wait = _IDLE_MS if self._phone.state == states.IDLE else _BUTTON_MS
-        for part in (self._media, self._agent, self._registration, self._phone):
+        wait = _IDLE_MS if self.phone.state == states.IDLE else _BUTTON_MS
+        for part in (self._media, self.agent, self.registration, self.phone):
             at = part.timer_at
             if at is not None and at - now < wait:
                 wait = at - now
@@ -197,8 +202,8 @@ class Terminal:
 
     def _receive(self, now):
         opened = self._take(now)
-        if opened and self._agent.take(opened, now):
-            self._registration.heard()
+        if opened and self.agent.take(opened, now):
+            self.registration.heard()
 
     def _take(self, now):
         try:
@@ -210,23 +215,23 @@ class Terminal:
                 datagram = self._sip.recv(_SMALL_DATAGRAM_BYTES)
         except OSError:
             return None  # "connection refused": nobody listens there just now, and timers go on
-        return datagram and self._agent.open(datagram, now)
+        return datagram and self.agent.open(datagram, now)
 
     def _handle_timers(self, now):
-        for part in (self._agent, self._registration, self._phone):
+        for part in (self.agent, self.registration, self.phone):
             if part.timer_at is not None and part.timer_at <= now:
                 self._room = None
                 part.handle_timer(now)
         if self._wlan and self._wlan.is_lost(now):
-            self._registration = None
+            self.registration = None
             emit("wifi", error="lost")
         if now >= self._collect_at:
             self._collect_at = now + _MEASURE_MS
-            self._collect()
-        if self._quit_at is not None and now >= self._quit_at:
+            self.collect()
+        if self.quit_at is not None and now >= self.quit_at:
             self._running = False
 
-    def _collect(self):
+    def collect(self):
         """Collect the garbage, look at what lives, and keep room in one piece.
 
         What comes by the second, and the little that lives long, is allocated beside it. Whoever deals with a message
@@ -234,84 +239,20 @@ class Terminal:
         """
         self._room = None
         gc.collect()
-        self._live = gc.mem_alloc()
-        self._peak = max(self._peak, self._live)
+        self.live = gc.mem_alloc()
+        self.peak = max(self.peak, self.live)
         try:
             self._room = bytearray(_ROOM_BYTES)
         except MemoryError:
             pass
 
     def _transmit(self):
-        for datagram in self._agent.outgoing:
+        for datagram in self.agent.outgoing:
             try:
                 self._sip.send(datagram)
             except OSError:
                 pass  # lost, like any datagram may be; transactions repeat what matters
-        self._agent.outgoing.clear()
-
-    def _command(self, line, now):
-        words = line.split()
-        if not words:
-            return
-        command = words[0]
-        phone = self._phone
-        if command == "call" and len(words) == 2:
-            self._dial(words[1], now)
-        elif command == "answer":
-            phone.answer(now)
-        elif command == "reject":
-            phone.reject(now)
-        elif command == "hangup":
-            phone.hang_up(now)
-        elif command == "hold" or command == "resume":
-            phone.hold(command == "hold", now)
-        elif command == "message" and len(words) > 2:
-            self._write(words[1], line.split(None, 2)[2], now)
-        elif command == "button":
-            self._button(now)
-        elif command == "status":
-            self._status()
-        elif command == "quit":
-            if phone.state != states.IDLE:
-                phone.hang_up(now)
-            self._registration.unregister(now)
-            self._quit_at = now + 500
-        else:
-            emit("refused", command=command, reason=_HELP)
-
-    def _button(self, now):
-        if self._phone.state == states.RINGING:
-            self._phone.answer(now)
-        elif self._phone.state != states.IDLE:
-            self._phone.hang_up(now)
-        elif self._config.speed_dial:
-            self._dial(self._config.speed_dial, now)
-
-    def _dial(self, uri, now):
-        if self._link.is_open:
-            self._phone.dial(uri, now)
-        else:
-            emit("refused", command="call", reason="not registered")
-
-    def _write(self, target, words, now):
-        uri = target_of(target, self._config.domain)
-        if uri and self._link.is_open:
-            call("terminal.texting", "send_text", self._config, self._agent, uri, words, now)
-        else:
-            emit("refused", command="message", reason="not registered" if uri else "malformed URI")
-
-    def _status(self):
-        self._collect()
-        emit(
-            "status",
-            registration=self._registration.state,
-            phone=self._phone.state,
-            peer=self._phone.peer or None,
-            heap_used=self._live,
-            heap_peak=self._peak,
-            dropped=self._link.dropped,
-            malformed=self._agent.malformed,
-        )
+        self.agent.outgoing.clear()
 
 
 def run(path="wisp.json"):

@@ -1,8 +1,8 @@
-"""The time as every machine here wants it: integer milliseconds that only rise."""
+"""The time as every machine here wants it, integer milliseconds that only rise; and what day it is."""
 
 from time import ticks_diff, ticks_ms
 
-__all__ = ["Clock"]
+__all__ = ["Calendar", "Clock"]
 
 
 class Clock:
@@ -18,3 +18,25 @@ class Clock:
         self._now += ticks_diff(ticks, self._last)
         self._last = ticks
         return self._now
+
+
+class Calendar:
+    """What time it is in the world: a board has nobody but its neighbour to ask."""
+
+    def __init__(self):
+        self._set_s = None
+        self._set_at = 0
+
+    def set(self, seconds, now):
+        """Somebody has said so.
+
+        Args:
+            seconds: since 1970.
+            now: milliseconds.
+        """
+        self._set_s = seconds
+        self._set_at = now
+
+    def seconds(self, now):
+        """Seconds since 1970, or None where nobody has said yet."""
+        return None if self._set_s is None else self._set_s + (now - self._set_at) // 1000

@@ -10,6 +10,7 @@ import json
 from sipwire.errors import ParseError
 from sipwire.uri import Uri
 
+from .addressing import target_of
 from .settings import Config, ConfigError, check
 
 __all__ = ["load", "make_config"]
@@ -33,9 +34,21 @@ _KEYS = {
     "speed_dial": (str, ""),
     "wifi": (dict, {}),
     "board": (dict, {}),
+    "setup": (dict, {}),
+    "keys": (str, ""),
+}
+_SETUP = {
+    "level": (str, "heavy"),
+    "life_s": (int, 86400),
+    "uses": (int, 20),
+    "peers": (list, []),
 }
 _WIFI = {"ssid": (str, None), "password": (str, "")}
 _CODECS = {"PCMU": 0, "PCMA": 8}
+_LEVELS = ("light", "medium", "heavy")
+_MAX_LIFE_S = 31536000  # a year
+_MAX_USES = 65535
+_MAX_PEERS = 16
 
 
 def make_config(values):
@@ -52,6 +65,9 @@ def make_config(values):
         setattr(config, key, value)
     if config.wifi:
         config.wifi = check(config.wifi, _WIFI, "wifi.")
+    config.keys = config.keys or "wisp.keys"
+    config.setup = check(config.setup, _SETUP, "setup.")
+    _check_setup(config.setup, config.domain)
     if len(config.ha1) != 64 or config.ha1.strip(_HEX):
         raise ConfigError("ha1: 64 lower-case hex digits wanted")
     host, _, port = config.neighbour.rpartition(":")
@@ -86,6 +102,25 @@ def make_config(values):
     return config
 
 
+def _check_setup(setup, domain):
+    if setup["level"] not in _LEVELS:
+        raise ConfigError("setup.level: light, medium or heavy wanted")
+    for key, high in (("life_s", _MAX_LIFE_S), ("uses", _MAX_USES)):
+        if not 0 <= setup[key] <= high:
+            raise ConfigError("setup.%s: 0 to %d wanted" % (key, high))
+    if len(setup["peers"]) > _MAX_PEERS:
+        raise ConfigError("setup.peers: at most %d" % _MAX_PEERS)
+    peers = []
+    for peer in setup["peers"]:
+        uri = target_of(peer, domain.encode()) if isinstance(peer, str) else None
+        if uri is None:
+            raise ConfigError("setup.peers: SIP addresses wanted")
+        peers.append(Uri.parse(uri).aor())
+    setup["peers"] = peers
+    if not setup["uses"]:
+        setup["life_s"] = 0  # both say: none
+
+
 def load(path):
     """Read and check a configuration file.
 
@@ -101,4 +136,8 @@ def load(path):
         raise ConfigError(path + ": no JSON")
     if not isinstance(values, dict):
         raise ConfigError(path + ": no JSON object")
-    return make_config(values)
+    config = make_config(values)
+    if not values.get("keys"):
+        # A folder of its own for each terminal: several may run on one machine.
+        config.keys = (path[:-5] if path[-5:] == ".json" else path) + ".keys"
+    return config

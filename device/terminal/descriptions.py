@@ -1,105 +1,37 @@
-"""Offers and answers as they are written (RFC 4566, RFC 4568): made, read, and answered.
-
-Loaded on demand: a call needs it when it begins and when it changes, not while people talk.
-"""
-
-from os import urandom
+"""Descriptions that others have written (RFC 4566, RFC 4568), read within our limits and with the keys of the call."""
 
 from sipwire.compat import const
-from sipwire.crypto import Crypto
 from sipwire.errors import ParseError
-from sipwire.sdp import Session, accept_answer, make_answer, make_offer
-from sipwire.srtp import SUITES
+from sipwire.sdp import Session
+from sipwire.setup_keys import MediaKeys
 
-__all__ = ["accept", "answer", "offer"]
+__all__ = ["given", "plain", "read"]
 
-_SUITES = (b"AES_CM_128_HMAC_SHA1_80", b"AES_CM_128_HMAC_SHA1_32")  # preferred first
 # Of a description; each costs a hundred bytes or two of heap while it is read. More is 413.
 _MAX_LINES = const(80)
 _MAX_STREAMS = const(8)
 
 
-def offer(session, config, present):
-    """An offer, as bytes.
-
-    Args:
-        session: the `negotiation.Negotiation`.
-        config: the terminal's.
-        present: a `negotiation.Stream` to go on with, or None to offer fresh keys and all that we speak.
-    """
-    if present:
-        types = [present.payload_type]
-        cryptos = [Crypto.make(1, present.suite, present.local_key)]
-    else:
-        types = config.payload_types
-        cryptos = [Crypto.make(i + 1, name, _new_key(name)) for i, name in enumerate(_SUITES)]
-    made = make_offer(
-        session.address,
-        config.rtp_port,
-        session.id,
-        types,
-        cryptos,
-        session.version,
-        b"sendonly" if session.is_held else b"sendrecv",
-        _sections(session.answered),
-    )
-    return made.serialize()
+def given(session):
+    """The keys that a setup key gives, None in a call without one."""
+    keys = session.trust.keys
+    if session.trust.kid and not keys:
+        raise ParseError("Setup-Key", 403, "no")
+    return keys and MediaKeys(keys[0], keys[1], keys[2], keys[3])
 
 
-def answer(session, config, body):
-    """Answer an offer.
-
-    Args:
-        session: the `negotiation.Negotiation`.
-        config: the terminal's.
-        body: the offer.
-
-    Returns:
-        (our answer as bytes, how many streams it has, what it agrees on: the arguments of a `negotiation.Stream`).
+def read(body):
+    """Read a description.
 
     Raises:
-        ParseError: the offer is malformed (400), too large (413), or can't be accepted (488).
+        ParseError: malformed (400), or too large (413).
     """
-    made, agreed = make_answer(
-        _read(body),
-        session.address,
-        config.rtp_port,
-        session.id,
-        config.payload_types,
-        {name: _new_key(name) for name in _SUITES},
-        session.version,
-        session.agreed,
-        session.is_held,
-    )
-    return made.serialize(), len(made.media), _plain(agreed)
-
-
-def accept(offered, body):
-    """What the answer to an offer of ours agrees on: the arguments of a `negotiation.Stream`.
-
-    Raises:
-        ParseError: it is no answer to it.
-    """
-    return _plain(accept_answer(Session.parse(offered), _read(body)))
-
-
-def _read(body):
     if body.count(b"\n") > _MAX_LINES or body.count(b"\nm=") > _MAX_STREAMS:
         raise ParseError("SDP", 413, "too large")
     return Session.parse(body)
 
 
-def _sections(body):
-    """The media sections of our last answer without what they say, or None where there was one alone."""
-    if not body:
-        return None
-    sections = Session.parse(body).media
-    for section in sections:
-        section.lines = []
-    return sections
-
-
-def _plain(agreed):
+def plain(agreed):
     """What was agreed, where its address is an IPv4 one: to look up a peer's name would stop everything for seconds.
 
     Nothing of it is of a class that is unloaded with this module: it would keep all of the module alive.
@@ -118,7 +50,3 @@ def _plain(agreed):
         agreed.remote_mki,
         agreed.direction,
     )
-
-
-def _new_key(suite):
-    return urandom(SUITES[suite].key_salt_bytes)

@@ -10,11 +10,12 @@ from os import urandom
 
 from .demand import call
 from .events import emit
+from .useragent import Refusal
 
 __all__ = ["SDP", "Negotiation", "Stream", "content_type"]
 
 SDP = b"application/sdp"
-_DESCRIPTIONS = "terminal.descriptions"
+_ANSWERING = "terminal.answering"
 
 
 def content_type(message):
@@ -55,11 +56,13 @@ class Negotiation:
     Args:
         config: the terminal's.
         address: our numeric address for media, as bytes.
+        trust: a `trust.Trust`: of where the keys come from.
         media: ``start(agreed, now, talks)``, also to change what runs; ``go(now)`` when the peer is ready to hear us;
             ``stop()``, which returns statistics.
 
     Attributes:
         address: likewise; it may change.
+        trust: likewise.
         offered: our offer that is open, as bytes, or None.
         answered: our last answer, b"" where it had one stream alone.
         agreed: the `Stream` that the media runs by, or is to run by; None where nothing has been agreed on.
@@ -67,9 +70,10 @@ class Negotiation:
         id, version: of the descriptions that we make, for their o= lines.
     """
 
-    def __init__(self, config, address, media):
+    def __init__(self, config, address, trust, media):
         self._config = config
         self.address = address
+        self.trust = trust
         self._media = media
         self.begin()
 
@@ -89,7 +93,11 @@ class Negotiation:
             anew: with fresh keys and all that we speak: for the first offer, and for who asks what we would offer.
                 Otherwise as it is now, but for our address and for who is on hold.
         """
-        self.offered = call(_DESCRIPTIONS, "offer", self, self._config, None if anew else self.agreed)
+        present = None if anew else self.agreed
+        if self.answered:
+            self.offered = call(_ANSWERING, "offer_again", self, self._config, present)
+        else:
+            self.offered = call("terminal.offering", "make", self, self._config, present)
         self.version += 1
         return self.offered
 
@@ -102,11 +110,24 @@ class Negotiation:
         Raises:
             ParseError: the offer is malformed (400), too large (413), or can't be accepted (488).
         """
-        body, streams, agreed = call(_DESCRIPTIONS, "answer", self, self._config, body)
+        body, streams, agreed = call(_ANSWERING, "answer", self, self._config, body)
         self.version += 1
         self.answered = body if streams > 1 else b""
         self.offered = None  # one of ours that came to nothing
         return body, Stream(*agreed)
+
+    def read(self, request):
+        """What to answer an INVITE with: see `answer`; or where it offers nothing, (our offer, None).
+
+        Raises:
+            ParseError: likewise.
+            Refusal: it is no session description.
+        """
+        if not request.body:
+            return self.offer(), None
+        if content_type(request) != SDP:
+            raise Refusal(415, "Unsupported Media Type", "Accept", SDP)
+        return self.answer(request.body)
 
     def accept(self, body):
         """The `Stream` that the answer to our open offer agrees on.
@@ -114,7 +135,7 @@ class Negotiation:
         Raises:
             ParseError: it is no answer to it.
         """
-        return Stream(*call(_DESCRIPTIONS, "accept", self.offered, body))
+        return Stream(*call("terminal.accepting", "accept", self, body))
 
     def apply(self, agreed, now, talks=True):
         """Let media run by what was agreed on.

@@ -25,12 +25,14 @@ from sipwire.errors import ParseError
 from sipwire.transaction import PROCEEDING, T1_MS, T2_MS, TIMEOUT, cancel_for
 
 from .addressing import outset, target_of
+from .byes import Byes
 from .change import Change
 from .demand import call
 from .events import emit
 from .negotiation import SDP, Negotiation, content_type
 from .sessiontimer import TIMER, SessionTimer, options
-from .useragent import ALLOW, Refusal, token
+from .trust import Trust
+from .useragent import ALLOW, UNKNOWN, Refusal, token
 
 __all__ = ["IDLE", "RINGING", "Phone"]
 
@@ -45,7 +47,6 @@ _RING_MS = const(180000)  # nobody answers for so long: 480 to a caller, CANCEL 
 _MAX_EXPIRES_S = const(0xFFFFFFFF)  # section 20.19
 _MAX_FORKS = const(4)  # early dialogs of one call; what others say before their final answer is not heard
 _OK = "OK"
-_UNKNOWN = "Call/Transaction Does Not Exist"
 # What the answer to an INVITE is made of.
 _KEPT = ("via", "from", "to", "call-id", "cseq", "record-route", "session-expires", "supported", "require")
 
@@ -59,22 +60,25 @@ class Phone:
         contact: our Contact URI, as bytes.
         address: our numeric address for media, as bytes.
         media: see `negotiation.Negotiation`.
+        calendar: a `clock.Calendar`.
 
     Attributes:
+        trust: see `trust.Trust`.
         state: one of the names above.
         peer: the other party's URI, b"" where there is none.
     """
 
-    def __init__(self, config, agent, contact, address, media):
+    def __init__(self, config, agent, contact, address, media, calendar):
         self._config = config
         self._agent = agent
         self._contact = contact
         self._media = media
-        self._session = Negotiation(config, address, media)
+        self.trust = Trust(config, calendar)
+        self._session = Negotiation(config, address, self.trust, media)
         self._timer = SessionTimer()
         self._change = Change(agent)
         self._serial = 0  # of the calls, and of the INVITEs that begin one
-        self._left = []  # names of the dialogs that ended last: a BYE for them may be under way
+        self._byes = Byes(agent, self.trust)
         self._reset()
 
     def _reset(self):
@@ -88,6 +92,7 @@ class Phone:
         self._invite = None  # the INVITE's transaction
         self._body = b""  # what to answer the INVITE with
         self._agreed = None  # and what that agrees on
+        self._proof = None  # and by what we show that it is ours
         self._local_tag = b""
         self._ok = None  # our 2xx, until its ACK
         self._repeat_at = self._end_at = None
@@ -95,6 +100,7 @@ class Phone:
         self._since = 0
         self._can_cancel = False
         self._leaving = None  # why, where it ends with the ACK
+        self.trust.begin()
         self._session.begin()
         self._timer.begin()
         self._change.begin()
@@ -150,6 +156,7 @@ class Phone:
             return
         self._reset()  # there may be something of an attempt that there was no memory for
         self._outset = outset(self._config, uri)
+        self.trust.choose(uri, now)
         self._session.offer()
         self._send_invite(now)
         self.state = _CALLING
@@ -163,6 +170,7 @@ class Phone:
         self._finish(request)
         self._timer.ask(request)
         request.set_body(SDP, self._session.offered)
+        self.trust.ask(request, now)
         self._can_cancel = False
         self._serial += 1
         serial = self._serial
@@ -184,9 +192,12 @@ class Phone:
         self._finish(response)
         response.set_body(SDP, self._body)
         self._timer.answer(request, response, now)
+        if self._proof:
+            response.add("Setup-Key", self._proof)
         if self._agreed:
             try:
                 self._session.apply(self._agreed, now)
+                self.trust.remember(self._agreed.remote_key, self._agreed.local_key)
             except (MemoryError, OSError, ValueError) as error:
                 self._decline(500, "Server Internal Error", "media: %s" % error, now)
                 return
@@ -274,6 +285,12 @@ class Phone:
                     emit("progress", status=status, media=is_heard)
         elif status == 422 and self.state == _CALLING and self._timer.lengthen(event):
             self._send_invite(now)
+        elif status in (428, 488) and self.state == _CALLING and self.trust.kid:
+            # It does not know our key, or of such keys at all (WIRE section 4.1).
+            self._forks = []
+            self.trust.refuse()
+            self._session.offer()
+            self._send_invite(now)
         elif event == TIMEOUT:
             self._failed(408, "no answer", None)
         else:
@@ -296,6 +313,7 @@ class Phone:
                 self._forks.append(Dialog.as_caller(response))
             if content_type(response) == SDP and response.body:
                 session = self._session
+                self.trust.accept(response, now)
                 session.apply(session.accept(response.body), now, False)
                 self._heard = tag
                 return True
@@ -320,10 +338,10 @@ class Phone:
             if dialog is None and current:
                 self._failed(502, "unusable answer", None)
             return
-        if dialog is None and current and _name(fork) in self._left:
+        if dialog is None and current and self._byes.is_over(fork):
             self._ended("peer hung up", now)  # its BYE was quicker
         elif dialog is not None or self.state != _CALLING or not current:
-            self._leave(fork, now)
+            self._byes.send(fork, now)
             if current and dialog is None:
                 self._ended("cancelled", now)
         else:
@@ -359,7 +377,7 @@ class Phone:
         if request.to.tag:
             self._handle_within(transaction, request, now)
         elif request.method != "INVITE":
-            self._other(transaction, request, now)
+            self._take_aside(transaction, request, now)
         elif self.state == IDLE:
             self._ring(transaction, request, now)
         elif self._dialog is not None and self._dialog.call_id == request.call_id:
@@ -376,8 +394,8 @@ class Phone:
                 break
         else:
             # Both have hung up at the same time: RFC 5407 section 3.2.1.
-            if method != "BYE" or request.call_id + request.from_.tag not in self._left:
-                raise Refusal(481, _UNKNOWN)
+            if method != "BYE" or not self._byes.is_of(request):
+                raise Refusal(481, UNKNOWN)
             agent.reject(transaction, 200, _OK, now)
             return
         before = dialog.remote_cseq
@@ -385,13 +403,16 @@ class Phone:
             raise Refusal(500, "CSeq Out Of Order")
         if method == "BYE":
             try:
-                agent.reject(transaction, 200, _OK, now)
+                key = None
+                if dialog is self._dialog and self.state == _TALKING:
+                    key = self.trust.take_bye(request, now)
+                agent.reject(transaction, 200, _OK, now, key and "Setup-Key", key)
             finally:  # its repetition would be out of order
                 if dialog is self._dialog:
                     self._peer_hung_up(now)
                 else:
                     # It has answered our call, and hung up; its 200 is late.
-                    self._remember(dialog)
+                    self._byes.remember(dialog)
                     self._forks.remove(dialog)
             return
         try:
@@ -400,34 +421,21 @@ class Phone:
             elif method == "INFO":
                 call("terminal.texting", "take_digit", agent, transaction, request, now)
             else:
-                self._other(transaction, request, now)
+                self._take_aside(transaction, request, now)
         except MemoryError:
             dialog.remote_cseq = before  # its repetition may fare better
             raise
 
-    def _other(self, transaction, request, now):
-        method = request.method
-        if method == "OPTIONS":
-            response = request.response(200, _OK, token(4))
-            response.add("Allow", ALLOW)
-            response.add("Accept", SDP)
-            response.add("Supported", TIMER)
-            self._agent.respond(transaction, response, now)
-        elif method == "MESSAGE":
-            call("terminal.texting", "take_text", self._agent, transaction, request, now)
-        elif method in ("BYE", "UPDATE", "INFO", "NOTIFY", "PRACK"):
-            raise Refusal(481, _UNKNOWN)  # it is of something that is not there
-        elif method in ("REGISTER", "REFER", "SUBSCRIBE", "PUBLISH"):
-            raise Refusal(405, "Method Not Allowed", "Allow", ALLOW)
-        else:
-            raise Refusal(501, "Not Implemented", "Allow", ALLOW)
+    def _take_aside(self, transaction, request, now):
+        call("terminal.asides", "take", self._agent, self.trust, transaction, request, now)
 
     def _ring(self, transaction, request, now):
         """A new call: check it, make ready to answer, and ring."""
         self._reset()
         tag = token(4)
         lasts_s = request.uint("expires", _MAX_EXPIRES_S)
-        body, agreed = self._read_offer(request)
+        trust = self.trust
+        body, agreed, proof = self._read_offer(request, now)
         dialog = Dialog.as_callee(request, tag)
         dialog.new_ack(0)  # a route set of no use shows now, not when a BYE is to be sent
         peer = request.from_
@@ -440,30 +448,30 @@ class Phone:
         request.fields = [field for field in request.fields if field[0] in _KEPT]
         # Its user hears of it before its caller does: what is told may be larger than the answer. Where there is no
         # memory for that the call has not come, and may when it is repeated.
-        emit("incoming", peer=peer.uri, name=peer.display or None)
+        emit("incoming", peer=peer.uri, name=peer.display or None, by=trust.by, verified=trust.verified)
         try:
             self._agent.respond(transaction, response, now)
         except MemoryError:
             emit("ended", reason="no memory")
             raise
         self.state = RINGING
+        trust.unheard = b""
         self.peer = peer.uri
         self._dialog = dialog
         self._invite = transaction
         self._body = body
         self._agreed = agreed
+        self._proof = proof
         self._local_tag = tag
         self._since = now
         self._end_at = now + (_RING_MS if lasts_s is None else min(1000 * lasts_s, _RING_MS))
 
-    def _read_offer(self, request):
-        """What to answer an INVITE with: (our answer to its offer, what that agrees on), or (our offer, None)."""
+    def _read_offer(self, request, now):
+        """What to answer an INVITE or UPDATE with, see `Negotiation.read`, and our Setup-Key or None."""
         self._timer.check(request)
-        if not request.body:
-            return self._session.offer(), None
-        if content_type(request) != SDP:
-            raise Refusal(415, "Unsupported Media Type", "Accept", SDP)
-        return self._session.answer(request.body)
+        self.trust.take(request, now)
+        body, agreed = self._session.read(request)
+        return body, agreed, self.trust.answer(request, body)
 
     def _modify(self, transaction, request, dialog, now):
         """Take a re-INVITE (section 14.2), or an UPDATE (RFC 3311 section 5.2): change the session, or refresh it."""
@@ -483,7 +491,9 @@ class Phone:
                 # MUST return a 491"; so it is for offers.
                 raise Refusal(491, "Request Pending")
             answered = session.answered
-            body, agreed = self._read_offer(request)
+            body, agreed, proof = self._read_offer(request, now)
+            if proof:
+                response.add("Setup-Key", proof)
             if agreed:
                 try:
                     session.apply(agreed, now)
@@ -545,6 +555,7 @@ class Phone:
         self._finish(request)
         self._timer.ask(request)
         request.set_body(SDP, self._session.offer(False))
+        self.trust.ask(request, now)
         change.send(request, dialog, self._changed, now)
 
     def _changed(self, status, event, now):
@@ -578,8 +589,11 @@ class Phone:
         try:
             agreed = session.agreed
             if message.body or not agreed or self._heard != message.to.tag:
+                self.trust.accept(message, now)
                 agreed = session.accept(message.body)
             session.apply(agreed, now)
+            if self.state != _TALKING:
+                self.trust.remember(agreed.local_key, agreed.remote_key)
         except ParseError as error:
             self._bye(error.reason, now)
         except (MemoryError, OSError, ValueError) as error:
@@ -600,21 +614,19 @@ class Phone:
             self._since = now
             self._body = b""
             self._agreed = self._heard = None
-            emit("connected", peer=self.peer, setup_ms=setup_ms, suite=self._session.agreed.suite)
+            trust, suite = self.trust, self._session.agreed.suite
+            emit("connected", peer=self.peer, setup_ms=setup_ms, suite=suite, by=trust.by, verified=trust.verified)
 
     def _bye(self, reason, now):
-        dialog = self._dialog
+        dialog, made = self._dialog, None
         try:
-            self._ended(reason, now)
+            if self.state == _TALKING:
+                made = self._byes.make(dialog, now)
         finally:
-            self._leave(dialog, now)
-
-    def _leave(self, dialog, now):
-        self._remember(dialog)
-        self._agent.request(dialog.new_request("BYE"), now, _ignore)
-
-    def _remember(self, dialog):
-        self._left = self._left[-1:] + [_name(dialog)]
+            try:
+                self._ended(reason, now)
+            finally:
+                self._byes.send(dialog, now, made)
 
     def _peer_hung_up(self, now):
         if self.state == RINGING:
@@ -641,9 +653,4 @@ class Phone:
 
 
 def _ignore(event, how, now):
-    """Whatever answers a BYE or a CANCEL, the call is over."""
-
-
-def _name(dialog):
-    """What tells a dialog that is over from others."""
-    return dialog.call_id + dialog.remote_tag
+    """Whatever answers a CANCEL, the call is over."""

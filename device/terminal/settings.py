@@ -11,6 +11,9 @@ class Config:
         neighbour: (host, port).
         payload_types: RTP payload types of the codecs, preferred first.
         ha1: SHA-256 HA1, 64 hex digits as bytes.
+        setup: of setup keys: the least ``level`` that a first one is made at, ``life_s`` and ``uses`` of each (0 for
+            none), and the addresses-of-record of ``peers`` to be introduced to.
+        keys: the folder that they are kept in.
     """
 
 

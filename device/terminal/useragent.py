@@ -32,8 +32,9 @@ from sipwire.transaction import (
 
 from .events import starved
 
-__all__ = ["ALLOW", "MAX_DATAGRAM_BYTES", "Refusal", "UserAgent", "token"]
+__all__ = ["ALLOW", "MAX_DATAGRAM_BYTES", "UNKNOWN", "Refusal", "UserAgent", "token"]
 
+UNKNOWN = "Call/Transaction Does Not Exist"  # 481
 ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, MESSAGE"
 # What a message may have; a terminal has not the memory for more. A request beyond is answered with the status that
 # stands here, a response beyond is dropped. What does not even fit into a datagram can't be authenticated: dropped.
@@ -45,6 +46,7 @@ _MAX_LINE_BYTES = const(1024)  # of a header: 400
 _MAX_LINES = const(64)  # start line and headers: 400
 _TOO_LARGE = "too large"
 _MAX_DONE = const(4)  # requests of ours that are remembered when they have been answered, for answers that come twice
+_MAX_ANSWERED = const(5)  # requests of others that are, beside the newest one: they may come twice
 _MAX_CLIENTS = const(16)  # requests of ours; a peer that answers for ever new phones gets neither ACK nor BYE then
 _MAX_SERVERS = const(8)  # requests from others that are remembered at once; where none is done, a further one gets 503
 
@@ -297,7 +299,8 @@ class UserAgent:
             return
         kind = InviteServer if request.method == "INVITE" else NonInviteServer
         transaction = kind(request, False, now)
-        if len(self._servers) >= _MAX_SERVERS and not self._make_room():
+        self._make_room()
+        if len(self._servers) >= _MAX_SERVERS:
             response = request.response(503, "Service Unavailable", token(4))
             response.add("Retry-After", b"10")
             self._emit(response.serialize(), False)
@@ -325,7 +328,7 @@ class UserAgent:
     def _cancel(self, transaction, request, now):
         invite = self._servers.get(server_key(request, "INVITE"))
         if invite is None:
-            self.reject(transaction, 481, "Call/Transaction Does Not Exist", now)
+            self.reject(transaction, 481, UNKNOWN, now)
         else:
             self.reject(transaction, 200, "OK", now, tag=self.phone.tag_of(invite))  # that of the INVITE: section 9.2
             self.phone.handle_cancel(invite, now)
@@ -340,23 +343,22 @@ class UserAgent:
             self.abandon(min(done, key=_end_of))
 
     def _make_room(self):
-        """Forget what was answered longest ago; returns whether there was any.
+        """Forget what was answered longest ago, where there is much of it.
 
         It is remembered for repetitions alone, and all but an INVITE that waits for its ACK may be answered anew. So
         nobody's OPTIONS keep somebody's BYE from being heard.
         """
-        oldest = None
-        for transaction in self._servers.values():
-            done = (ACCEPTED, CONFIRMED) if isinstance(transaction, InviteServer) else (COMPLETED,)
-            if transaction.state in done and (oldest is None or transaction.end_at < oldest.end_at):
-                oldest = transaction
-        if oldest is not None:
-            self._servers.pop(oldest.key)
-        return oldest is not None
+        done = [one for one in self._servers.values() if _is_done(one)]
+        if done and (len(done) > _MAX_ANSWERED or len(self._servers) >= _MAX_SERVERS):
+            self._servers.pop(min(done, key=_end_of).key)
 
 
 def _end_of(transaction):
     return transaction.end_at
+
+
+def _is_done(server):
+    return server.state in ((ACCEPTED, CONFIRMED) if isinstance(server, InviteServer) else (COMPLETED,))
 
 
 def _read(data, is_large):

@@ -2,13 +2,15 @@
 
 crypto:<tag> <crypto-suite> <key-params> [<session-params>]
 key-params = "inline:" <key||salt> ["|" lifetime] ["|" MKI ":" length] *(";" ...)
+           / "setup:" <kid>         keys that a setup key gives (WIRE section 4.1)
 """
 
 from .compat import b64decode, b64encode, const
 from .errors import ParseError
 from .grammar import parse_uint
+from .setup_keys import is_kid
 
-__all__ = ["Crypto", "KeyParam"]
+__all__ = ["Crypto", "KeyParam", "size_of"]
 
 _MAX_LINE_BYTES = const(1024)  # of one attribute; far above any real one
 _MAX_LIFETIME = const(1 << 48)  # packets, RFC 3711 section 9.2
@@ -33,16 +35,18 @@ _FEC = (b"FEC_ORDER", b"FEC_KEY")
 
 
 class KeyParam:
-    """One ``inline`` key.
+    """One key.
 
     Attributes:
-        key_salt: master key and salt.
+        key_salt: master key and salt; b"" where a setup key gives them, and has not yet.
+        kid: the name of that, b"" for an ``inline`` key.
         lifetime: packets, or None for the suite's default.
         mki: the identifier as it stands in packets, b"" for none.
     """
 
-    def __init__(self, key_salt: bytes, lifetime: "int | None" = None, mki: bytes = b"") -> None:
+    def __init__(self, key_salt: bytes, lifetime: "int | None" = None, mki: bytes = b"", kid: bytes = b"") -> None:
         self.key_salt = key_salt
+        self.kid = kid
         self.lifetime = lifetime
         self.mki = mki
 
@@ -50,6 +54,10 @@ class KeyParam:
     def parse(cls, value: bytes, size: int) -> "KeyParam":
         """Read one key parameter whose key and salt have ``size`` bytes."""
         method, _, info = value.partition(b":")
+        if method.lower() == b"setup":
+            if not is_kid(info):
+                raise ParseError("crypto")
+            return cls(b"", None, b"", info)
         fields = info.split(b"|")
         param = cls(b64decode(fields.pop(0)))
         if method.lower() != b"inline" or len(param.key_salt) != size:
@@ -68,7 +76,9 @@ class KeyParam:
         return param
 
     def serialize(self) -> bytes:
-        """``inline:`` and its fields."""
+        """``inline:`` and its fields, or ``setup:`` and the key's name."""
+        if self.kid:
+            return b"setup:" + self.kid
         fields = [b"inline:" + b64encode(self.key_salt)]
         if self.lifetime is not None:
             fields.append(str(self.lifetime).encode())
@@ -94,9 +104,9 @@ class Crypto:
         self.params = params
 
     @classmethod
-    def make(cls, tag: int, suite: bytes, key_salt: bytes) -> "Crypto":
-        """A line with one key and nothing else."""
-        return cls(tag, suite, [KeyParam(key_salt)], [])
+    def make(cls, tag: int, suite: bytes, key_salt: bytes, kid: bytes = b"") -> "Crypto":
+        """A line with one key and nothing else, see `KeyParam`."""
+        return cls(tag, suite, [KeyParam(key_salt, None, b"", kid)], [])
 
     @classmethod
     def parse(cls, value: bytes) -> "Crypto":
@@ -137,6 +147,11 @@ class Crypto:
     def is_plain(self) -> bool:
         """Whether it asks for its suite with one key and nothing else: no unencrypted streams, no FEC, no KDR."""
         return len(self.keys) == 1 and False not in [_is_plain(param) for param in self.params]
+
+
+def size_of(suite: bytes) -> int:
+    """Bytes of master key and salt of a suite."""
+    return _SUITES[suite]
 
 
 def _number(value: bytes) -> int:

@@ -4,7 +4,7 @@ A description keeps every line it has; ``parse`` and ``serialize`` are inverse w
 """
 
 from .compat import const
-from .crypto import Crypto
+from .crypto import Crypto, size_of
 from .errors import ParseError
 from .grammar import parse_uint
 
@@ -12,6 +12,8 @@ __all__ = ["MAX_LINES", "Agreed", "Media", "Session", "accept_answer", "make_ans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .setup_keys import MediaKeys
+
     Lines = list[tuple[bytes, bytes]]
 
 MAX_LINES = 200  # a conference's description has fewer; more is 400
@@ -185,10 +187,9 @@ class Agreed:
 def _description(address: bytes, session_id: int, version: int) -> Session:
     # In o= nothing but the version may ever change (RFC 3264 section 8), as our address may: none is there, as
     # RFC 8829 section 5.2.1 has it.
-    return Session.parse(
-        b"v=0\r\no=- %s %d IN IP4 0.0.0.0\r\ns=-\r\nc=IN %s %s\r\nt=0 0\r\n"
-        % (str(session_id).encode(), version, b"IP6" if b":" in address else b"IP4", address)
-    )
+    origin = b"- %s %d IN IP4 0.0.0.0" % (str(session_id).encode(), version)
+    network = b"IN IP6 " if b":" in address else b"IN IP4 "
+    return Session([(b"v", b"0"), (b"o", origin), (b"s", b"-"), (b"c", network + address), (b"t", b"0 0")], [])
 
 
 def _audio(port: int, payload_types: "list[int]", cryptos: "list[Crypto]", direction: bytes) -> Media:
@@ -270,6 +271,7 @@ def make_answer(
     version: int = 1,
     before: "Agreed | None" = None,
     is_held: bool = False,
+    setup: "MediaKeys | None" = None,
 ) -> "tuple[Session, Agreed]":
     """Answer an offer: the first audio stream that SRTP and codec allow is taken, every other one refused by port 0.
 
@@ -287,12 +289,14 @@ def make_answer(
         before: what was agreed before, in a session that exists. While the peer keeps its key we keep ours, and the
             stream goes on; a new one may be that of another device, which could not know our rollover counter.
         is_held: whether we have put the peer on hold: then we receive nothing (RFC 3264 section 8.4).
+        setup: the keys, where a setup key gives them: then they come from nowhere else.
 
     Raises:
         ParseError: no stream can be taken (488); the reason says why.
     """
     answer = _description(address, session_id, version)
     agreed = None
+    kid = setup.kid if setup else b""
     why = "audio"
     for media in offer.media:
         refused = Media(media.kind, 0, media.proto, media.formats)
@@ -302,7 +306,7 @@ def make_answer(
         if media.proto != _SAVP:
             why = "SRTP"
             continue
-        theirs = [c for c in media.cryptos() if c.suite in suites and c.is_plain]
+        theirs = [c for c in media.cryptos() if c.suite in suites and c.is_plain and c.keys[0].kid == kid]
         codec = _choose_codec(media, payload_types)
         if not theirs or codec is None:
             why = "suite" if not theirs else "codec"
@@ -311,7 +315,9 @@ def make_answer(
         key = suites[remote.suite]
         if before and before.suite == remote.suite and before.remote_key == remote.keys[0].key_salt:
             key = before.local_key
-        local = Crypto.make(remote.tag, remote.suite, key)
+        if setup:
+            remote.keys[0].key_salt, key = setup.of(len(answer.media) - 1, len(key))
+        local = Crypto.make(remote.tag, remote.suite, key, kid)
         direction = _our_direction(offer, media, _SENDS if is_held else _BOTH)
         agreed = Agreed(offer.address(media), media.port, codec, local, remote, direction)
         answer.media[-1] = _audio(port, [codec], [local], direction)
@@ -320,11 +326,16 @@ def make_answer(
     return answer, agreed
 
 
-def accept_answer(offer: Session, answer: Session) -> Agreed:
+def accept_answer(offer: Session, answer: Session, setup: "MediaKeys | None" = None) -> Agreed:
     """Check an answer against the offer of ours (made by `make_offer`) and take what was agreed.
 
     The crypto line has to carry a tag we offered with the suite we offered under it: peers exist that answer a line of
     their own (RFC 4568 section 5.1.2).
+
+    Args:
+        offer: ours.
+        answer: the peer's.
+        setup: the keys, where a setup key gives them: then they come from nowhere else.
 
     Raises:
         ParseError: the answer is no answer to the offer, or it refuses the stream; the call can't go on.
@@ -346,8 +357,14 @@ def accept_answer(offer: Session, answer: Session) -> Agreed:
     cryptos = media.cryptos()
     if len(cryptos) != 1 or not cryptos[0].is_plain:
         raise ParseError("crypto")
+    kid = setup.kid if setup else b""
     for local in mine.cryptos():
         if local.tag == cryptos[0].tag and local.suite == cryptos[0].suite:
+            if not kid == local.keys[0].kid == cryptos[0].keys[0].kid:
+                break
+            if setup:
+                size = size_of(local.suite)
+                local.keys[0].key_salt, cryptos[0].keys[0].key_salt = setup.of(at, size)
             direction = _our_direction(answer, media, _DIRECTIONS.index(offer.direction(mine)))
             return Agreed(answer.address(media), media.port, codec, local, cryptos[0], direction)
     raise ParseError("crypto", 400, "unknown")

@@ -22,6 +22,7 @@ from sipwire.srtp import SUITES
 from sipwire.transaction import T1_MS
 from support import new_aes
 from terminal import demand, events
+from terminal.clock import Calendar
 from terminal.config import make_config
 from terminal.link import Link
 from terminal.phone import Phone
@@ -33,6 +34,7 @@ DOMAIN = b"a.example"
 SECRET = ha1(b"alice", DOMAIN, b"0f1e2d3c4b5a69788796a5b4c3d2e1f0")
 ADDRESS = b"192.0.2.7"
 DATE = b"Sat, 21 Nov 2026 12:00:00 GMT"
+DATE_S = 1795262400
 KEEPALIVE_MS = 25000
 EXPIRES_MS = 600000
 RING_MS = 180000
@@ -306,9 +308,10 @@ class World(Neighbour):
         self.link = Link(new_aes)
         self.agent = UserAgent(self.link, ADDRESS + b":5060")
         self.media = FakeMedia()
-        self.phone = Phone(self.config, self.agent, CONTACT, ADDRESS, self.media)
+        self.calendar = Calendar()
+        self.phone = Phone(self.config, self.agent, CONTACT, ADDRESS, self.media, self.calendar)
         self.agent.phone = self.phone
-        self.registration = Registration(self.config, self.agent, self.link, CONTACT, self.now)
+        self.registration = Registration(self.config, self.agent, self.link, CONTACT, self.now, self.calendar)
         self.tends = False
         self.agreement = None
         self._sent = []

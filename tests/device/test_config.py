@@ -38,6 +38,25 @@ VALUES = {
     "speed_dial": (["", "bob"], [7, None]),
     "wifi": ([{}, {"ssid": "x"}, {"ssid": "x", "password": "y"}], ["x", None, [], {"password": "y"}, {"ssid": 7}]),
     "board": ([{}, {"led": 2}], ["x", None, []]),
+    "setup": (
+        [{}, {"level": "medium", "life_s": 0, "uses": 0}, {"peers": ["bob", "sips:bob@b.example;x=y"], "uses": 65535}],
+        [
+            None,
+            [],
+            {"level": "low"},
+            {"level": 1},
+            {"life_s": -1},
+            {"life_s": 31536001},
+            {"uses": 65536},
+            {"uses": "1"},
+            {"peers": "bob"},
+            {"peers": [7]},
+            {"peers": ["tel:1"]},
+            {"peers": ["bob"] * 17},
+            {"live": 1},
+        ],
+    ),
+    "keys": (["", "flash/keys"], [7, None]),
 }
 
 

@@ -8,6 +8,7 @@ from scripted import UnregisteredCase, WorldCase
 
 from sipwire.hop import OVERHEAD_BYTES
 from sipwire.message import Request
+from terminal import registering
 from terminal.useragent import MAX_DATAGRAM_BYTES
 
 ROUNDS = 2000
@@ -138,7 +139,7 @@ class FuzzTest(WorldCase):
         random.seed(7)
         world = self.world
         call = world.talk_as_callee()
-        register = world.registration._request(600).serialize()
+        register = registering._request(world.registration, 600).serialize()
         for i in range(ROUNDS):
             good = random.choice((invite().serialize(), call.request("BYE").serialize(), register, b""))
             if random.getrandbits(1):

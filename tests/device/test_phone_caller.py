@@ -455,13 +455,14 @@ class StarvingTest(WorldCase):
         self.assertUsable()
 
     def test_no_memory_for_the_bye(self):
-        """The call is over nevertheless."""
+        """The call is over nevertheless, and one without a setup key is sent where there is memory for that."""
         world = self.world
         world.talk()
         self.starve(Dialog, "new_request")
         with self.assertRaises(MemoryError):
             self.phone.hang_up(world.now)
         self.assertEvents(("ended", {"reason": "hung up", "media": STATISTICS}))
+        self.assertEqual(world.take_one("BYE").get("setup-key"), None)
         self.assertUsable()
 
     def test_no_memory_for_the_statistics(self):

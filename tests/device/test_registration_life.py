@@ -4,14 +4,19 @@ import unittest
 from os import urandom
 
 from far import CONTACT, request
-from scripted import EXPIRES_MS, KEEPALIVE_MS, LIFE_MS, SECRET, UnregisteredCase, WorldCase
+from scripted import EXPIRES_MS, KEEPALIVE_MS, LIFE_MS, SECRET, UnregisteredCase, WorldCase, keep_loaded
 
 from sipwire.hop import MAX_SEQ
-from terminal import registration as module
+from terminal import registering as module
 
 
 class FailureTest(UnregisteredCase):
+    def setUp(self):
+        super().setUp()
+        self._undo = keep_loaded([module])
+
     def tearDown(self):
+        self._undo()
         module.urandom = urandom
         super().tearDown()
 
@@ -183,7 +188,7 @@ class LostTest(UnregisteredCase):
         world = self.world
         world.register()
         world.tends = False
-        while world.registration._at - world.now > 1000:
+        while world.registration.at - world.now > 1000:
             world.advance(1000)
             world.deliver(b"")
         world.advance(1000)

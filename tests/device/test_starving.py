@@ -24,7 +24,7 @@ from sipwire.dialog import Dialog
 from sipwire.message import Message, Request
 from sipwire.sdp import Session, make_answer
 from sipwire.transaction import Transaction
-from terminal import app, descriptions, events, media, phone, proof, texting, useragent
+from terminal import accepting, answering, app, events, media, offers, phone, proof, texting, useragent
 from terminal.link import Link
 
 
@@ -71,7 +71,7 @@ STEPS += [
     for name in ("handle_request", "handle_ack", "handle_cancel", "dial", "answer", "hang_up", "hold", "move")
 ]
 STEPS += [(useragent, "parse"), (useragent, "token"), (proof, "authenticate"), (phone, "cancel_for")]
-STEPS += [(descriptions, name) for name in ("make_offer", "make_answer", "accept_answer")]
+STEPS += [(answering, "make_answer"), (accepting, "accept_answer"), (offers, "make_offer")]
 STEPS += [(texting, name) for name in ("send_text", "take_text", "take_digit", "outset")] + [(phone, "outset")]
 STEPS += [(media, name) for name in ("SrtpSender", "SrtpReceiver", "Codec")]
 STEPS += [(app, name) for name in ("UserAgent", "Media", "Phone", "Registration", "_socket", "_resolve")]
@@ -103,7 +103,7 @@ class Faulty(Whole):
         self._calm = 1  # while it is not 0 no step is counted
         self._real = []
         # What is unloaded now would come back without the steps in it.
-        self._undo = keep_loaded([descriptions, proof, texting])
+        self._undo = keep_loaded([accepting, answering, proof, texting])
         events.json = Json
         app.gc = events.gc = Gc
         for owner, name in STEPS:

@@ -1,0 +1,174 @@
+"""The end of a call, which makes the next key, and the end of trust (WIRE sections 4.2 and 4.4).
+
+Loaded on demand: when somebody hangs up, and when somebody is to be forgotten.
+"""
+
+from os import urandom
+
+from sipwire.compat import const
+from sipwire.errors import ParseError
+from sipwire.kdf import same
+from sipwire.setup import BYE, BYE_ANSWER, NO_KEY, NONCE_BYTES, REVOKE, SetupKey
+from sipwire.setup_keys import first_secret, mac_key, next_key
+from sipwire.transaction import TIMEOUT
+from sipwire.uri import Uri
+
+from . import keystore
+from .addressing import outset
+from .events import emit
+from .setupkey import call_of, find, forbidden, header_of, next_number, own_aor, sides_of
+from .useragent import Refusal
+
+__all__ = ["part", "revoke", "settle", "take_bye", "take_revocation"]
+
+_MAX_USES = const(65535)  # as many as the store has room for
+
+
+def _secret(trust):
+    """(kid, secret) of a call."""
+    return (trust.kid, trust.key) if trust.kid else (NO_KEY, first_secret(trust.first[0], trust.first[1]))
+
+
+def part(trust, request, now):
+    """Offer the next key in a BYE, see `Trust.part`."""
+    setup = trust.config.setup
+    if not setup["life_s"]:
+        return None
+    if trust.kid:
+        if find(keystore.load(trust.config.keys, trust.peer), trust.kid) is None:
+            return None  # trust was taken back in this call
+        number = next_number(trust, now)
+        if number is None:
+            return None
+    else:
+        number = 1
+    kid, secret = _secret(trust)
+    header = SetupKey.make(kid, number, urandom(NONCE_BYTES), setup["life_s"], setup["uses"])
+    sides, called = sides_of(request), call_of(request)
+    header.mac = header.compute(mac_key(secret), BYE, sides, called)
+    request.add("Setup-Key", header.serialize())
+    # Nothing but data: an object would keep its code.
+    return trust.peer, secret, header.serialize(), sides, called
+
+
+def settle(config, now_s, memo, event):
+    """The 200 to our BYE: replace the key. Anything else leaves it as it was; see `Trust.settled`."""
+    peer, secret, value, sides, called = memo
+    asked = SetupKey.parse(value)
+    try:
+        header = None if event == TIMEOUT or not 200 <= event.status < 300 else header_of(event)
+    except ParseError:
+        return
+    if header is None or header.life is None or (header.kid, header.seq) != (asked.kid, asked.seq):
+        return
+    if same(header.mac, header.compute(mac_key(secret), BYE_ANSWER, sides, called, asked.nonce)):
+        key = next_key(secret, asked.random, header.random, sides[0], sides[1])
+        _keep(config, peer, key, asked, header, [], now_s)
+
+
+def take_bye(trust, request, now):
+    """Take the next key that the peer's BYE offers, see `Trust.take_bye`."""
+    config, setup = trust.config, trust.config.setup
+    now_s = trust.calendar.seconds(now)
+    kid, secret = _secret(trust)
+    sides, called = sides_of(request), call_of(request)
+    try:
+        header = header_of(request)
+    except ParseError:
+        return None
+    if header is None or header.kid != kid or header.life is None or header.seq <= trust.seen:
+        return None
+    good = header.compute(mac_key(secret), BYE, sides, called)
+    if sides != (trust.peer, own_aor(config)) or not same(header.mac, good):
+        trust.unproven += 1
+        return None
+    keys = keystore.load(config.keys, trust.peer)
+    if trust.kid:
+        key = find(keys, kid)
+        if key is None:
+            return None  # trust was taken back in this call
+        key.seen = header.seq
+        keys = [key]
+    made = SetupKey.make(kid, header.seq, urandom(NONCE_BYTES), setup["life_s"], setup["uses"])
+    key = next_key(secret, header.random, made.random, sides[0], sides[1])
+    # Both until the new one is used: our answer may be lost.
+    if not _keep(config, trust.peer, key, header, made, keys[:1], now_s):
+        return None
+    made.mac = made.compute(mac_key(secret), BYE_ANSWER, sides, called, header.nonce)
+    return made.serialize()
+
+
+def _keep(config, peer, key, asked, answered, others, now_s):
+    """Keep a key as both sides want it; returns whether that is done."""
+    life, uses = min(asked.life, answered.life), min(asked.uses, answered.uses, _MAX_USES)
+    if now_s is None:
+        return False
+    try:
+        if life and uses:
+            keystore.save(config.keys, peer, [keystore.Key(key, now_s + life, uses)] + others, now_s)
+            emit("key", peer=peer, life_s=life, uses=uses)
+        else:
+            keystore.forget(config.keys, peer)
+            emit("forgotten", peer=peer)
+    except OSError as error:
+        emit("error", reason="keys: %s" % error)
+        return False
+    return True
+
+
+def revoke(config, agent, uri, now, is_open, told):
+    """Take trust back: forget the keys with somebody, who hears of it where there is a way. An event tells.
+
+    Args:
+        config: the terminal's.
+        agent: sends requests.
+        uri: whom, as bytes.
+        now: milliseconds.
+        is_open: whether there is a neighbour to send by.
+        told: makes a callback for what is sent, of the address-of-record.
+
+    """
+    peer = Uri.parse(uri).aor()
+    keys = keystore.load(config.keys, peer)
+    if not keys:
+        emit("refused", command="forget", reason="no key")
+        return
+    try:
+        keystore.forget(config.keys, peer)
+    except OSError as error:
+        emit("error", reason="keys: %s" % error)
+        return
+    emit("forgotten", peer=peer)
+    for key in keys if is_open else []:
+        request = outset(config, uri).new_request("MESSAGE")
+        header = SetupKey.make(key.kid, key.sent + 1, urandom(NONCE_BYTES), 0, 0)
+        header.mac = header.compute(mac_key(key.key), REVOKE, sides_of(request), call_of(request))
+        request.add("Setup-Key", header.serialize())
+        agent.request(request, now, told(peer))
+
+
+def take_revocation(trust, agent, transaction, request, now):
+    """The other side takes trust back.
+
+    Raises:
+        Refusal: 428, 403: it does not show that it may.
+        ParseError: malformed.
+    """
+    config = trust.config
+    header = header_of(request)
+    sides = sides_of(request)
+    key = find(keystore.load(config.keys, sides[0]), header.kid)
+    if key is None:
+        raise Refusal(428, "Use Identity Header")
+    good = header.compute(mac_key(key.key), REVOKE, sides, call_of(request), b"-", request.body)
+    if sides[1] != own_aor(config) or not same(header.mac, good):
+        trust.unproven += 1
+        raise forbidden(b"wrong MAC")
+    if header.seq <= key.seen or header.life != 0 or header.uses != 0:
+        raise forbidden(b"seen before")
+    try:
+        keystore.forget(config.keys, sides[0])
+    except OSError:
+        raise Refusal(500, "setup key: can't be forgotten")
+    emit("forgotten", peer=sides[0], by="peer")
+    agent.reject(transaction, 200, "OK", now)
