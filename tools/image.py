@@ -53,7 +53,9 @@ _ON_DEMAND = (
     "terminal.parting",
     "terminal.proof",
     "terminal.registering",
+    "terminal.reoffering",
     "terminal.texting",
+    "terminal.timing",
     "terminal.vouching",
 )
 # Never linked: picked at run time, or native code for one architecture.

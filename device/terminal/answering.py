@@ -3,12 +3,12 @@
 Loaded on demand: when a call comes, and when the peer changes one.
 """
 
-from sipwire.sdp import Session, make_answer
+from sipwire.sdp import make_answer
 
 from .descriptions import given, plain, read
-from .offers import SUITES, new_key, offer
+from .offers import SUITES, new_key
 
-__all__ = ["answer", "offer_again"]
+__all__ = ["answer"]
 
 
 def answer(session, config, body):
@@ -38,18 +38,3 @@ def answer(session, config, body):
         given(session),
     )
     return made.serialize(), len(made.media), plain(agreed)
-
-
-def offer_again(session, config, present):
-    """As `offers.offer`, in a session whose streams are not one alone."""
-    return offer(session, config, present, _sections(session.answered))
-
-
-def _sections(body):
-    """The media sections of our last answer without what they say, or None where there was one alone."""
-    if not body:
-        return None
-    sections = Session.parse(body).media
-    for section in sections:
-        section.lines = []
-    return sections

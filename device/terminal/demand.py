@@ -4,6 +4,7 @@ Code lies in the heap where it is not frozen, and the little that a weak device 
 module keeps nothing, and what it returns is data.
 """
 
+import gc
 import sys
 
 __all__ = ["call", "unload"]
@@ -25,6 +26,8 @@ def call(name, function, *arguments):
         return getattr(sys.modules[name], function)(*arguments)
     finally:
         unload(name)
+        # At once: what is allocated next shall take its place, and not lie scattered behind where it was.
+        gc.collect()
 
 
 def unload(name):

@@ -19,7 +19,7 @@ _MAX_USES = 65535  # as many as the store has room for
 def registered(config, body, now_s):
     """Take the keys that came with a 200 to a REGISTER."""
     try:
-        _keep(config, read_keys(body), now_s)
+        _keep(config, read_keys(body), now_s, b"")
     except (OSError, ParseError) as error:
         emit("error", reason="keys: %s" % error)
 
@@ -50,19 +50,28 @@ def take(trust, agent, transaction, request, now):
     if now_s is None:
         raise Refusal(480, "Temporarily Unavailable")
     try:
-        _keep(config, read_keys(request.body), now_s)
+        _keep(config, read_keys(request.body), now_s, trust.kid)
     except OSError:
         raise Refusal(500, "setup keys: can't be kept")
     agent.reject(transaction, 200, "OK", now)
 
 
-def _keep(config, found, now_s):
-    """Keep keys: behind the one that is in use, for who has it may not have lost it."""
+def _keep(config, found, now_s, kid):
+    """Keep keys: behind the one that is in use, for who has it may not have lost it.
+
+    Args:
+        config: the terminal's.
+        found: the keys.
+        now_s: seconds since 1970, or None.
+        kid: of the key of a call that stands, b"" for none: it may be used up, and its BYE makes the next one.
+    """
     if now_s is None:
         return
     for one in found:
-        keys = [key for key in keystore.load(config.keys, one.aor) if is_live(key, now_s)]
+        keys = keystore.load(config.keys, one.aor)
         key = keystore.Key(one.key, now_s + one.life, min(one.uses, _MAX_USES))
         if find(keys, key.kid) is None:
-            keystore.save(config.keys, one.aor, keys[:1] + [key], now_s)
+            used = find(keys, kid)
+            kept = [used] if used else [old for old in keys if is_live(old, now_s)] or keys
+            keystore.save(config.keys, one.aor, kept[:1] + [key], now_s)
             emit("key", peer=one.aor, life_s=one.life, uses=key.uses, by="neighbour")

@@ -15,7 +15,6 @@ from .useragent import Refusal
 __all__ = ["SDP", "Negotiation", "Stream", "content_type"]
 
 SDP = b"application/sdp"
-_ANSWERING = "terminal.answering"
 
 
 def content_type(message):
@@ -95,7 +94,7 @@ class Negotiation:
         """
         present = None if anew else self.agreed
         if self.answered:
-            self.offered = call(_ANSWERING, "offer_again", self, self._config, present)
+            self.offered = call("terminal.reoffering", "make", self, self._config, present)
         else:
             self.offered = call("terminal.offering", "make", self, self._config, present)
         self.version += 1
@@ -110,7 +109,7 @@ class Negotiation:
         Raises:
             ParseError: the offer is malformed (400), too large (413), or can't be accepted (488).
         """
-        body, streams, agreed = call(_ANSWERING, "answer", self, self._config, body)
+        body, streams, agreed = call("terminal.answering", "answer", self, self._config, body)
         self.version += 1
         self.answered = body if streams > 1 else b""
         self.offered = None  # one of ours that came to nothing

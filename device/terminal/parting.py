@@ -61,6 +61,8 @@ def settle(config, now_s, memo, event):
         return
     if header is None or header.life is None or (header.kid, header.seq) != (asked.kid, asked.seq):
         return
+    if asked.kid != NO_KEY and find(keystore.load(config.keys, peer), asked.kid) is None:
+        return  # trust was taken back since
     if same(header.mac, header.compute(mac_key(secret), BYE_ANSWER, sides, called, asked.nonce)):
         key = next_key(secret, asked.random, header.random, sides[0], sides[1])
         _keep(config, peer, key, asked, header, [], now_s)

@@ -46,6 +46,7 @@ _MAX_LINE_BYTES = const(1024)  # of a header: 400
 _MAX_LINES = const(64)  # start line and headers: 400
 _TOO_LARGE = "too large"
 _MAX_DONE = const(4)  # requests of ours that are remembered when they have been answered, for answers that come twice
+_ACKED_MS = const(27000)  # 64*T1 - T4
 _MAX_ANSWERED = const(5)  # requests of others that are, beside the newest one: they may come twice
 _MAX_CLIENTS = const(16)  # requests of ours; a peer that answers for ever new phones gets neither ACK nor BYE then
 _MAX_SERVERS = const(8)  # requests from others that are remembered at once; where none is done, a further one gets 503
@@ -350,11 +351,16 @@ class UserAgent:
         """
         done = [one for one in self._servers.values() if _is_done(one)]
         if done and (len(done) > _MAX_ANSWERED or len(self._servers) >= _MAX_SERVERS):
-            self._servers.pop(min(done, key=_end_of).key)
+            self._servers.pop(min(done, key=_age_of).key)
 
 
 def _end_of(transaction):
     return transaction.end_at
+
+
+def _age_of(server):
+    """What is the smaller the longer ago it was answered: an INVITE that has its ACK ends earlier than others."""
+    return server.end_at + (_ACKED_MS if server.state == CONFIRMED else 0)
 
 
 def _is_done(server):
