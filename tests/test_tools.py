@@ -71,12 +71,14 @@ ROWS = [
     "registered",
     "call set up in",
     "signalling went by",
+    "who the other is, says",
     "keys",
     "packets sent",
     "packets received",
     "lost",
     "SRTP rejected",
     "audio heard = audio sent",
+    "second call",
     "live heap beside the code",
     "memory ran out",
 ]
@@ -92,12 +94,13 @@ def test_demo(tmp_path: Path, bits: int) -> None:
         "180 Ringing, TLS",
         "200 OK, TLS, S/MIME",
         "ACK, TLS",
-        "BYE, frame",
+        "BYE, TLS, new key",
+        "INVITE, TLS, setup key",
     ):
         assert step in said
     rows = re.findall(r"^(\S.+?) {2,}(.+?) {2,}(.+?) {2,}good *$", said, re.MULTILINE)
     assert [name for name, *_ in rows] == ROWS
-    assert [rows[8][1], rows[8][2]] == ["250 of 250 frames"] * 2
+    assert [rows[9][1], rows[9][2]] == ["250 of 250 frames"] * 2
     assert "every sample arrived" in said
     assert not list(tmp_path.iterdir()), "the demo leaves nothing behind"
 
@@ -129,7 +132,7 @@ def test_demo_keep(tmp_path: Path) -> None:
         assert all(lives(pid) for pid in pids)
         # The shell that was told of it with `&` has it begin when it can.
         wait_until(lambda: any("tail -f" in one for one in users_of(tmp_path)), "tail")
-        before = [path.stat().st_size for path in heard]
+        before = [path.stat().st_mtime_ns for path in heard]
         for command, event in zip(calls, ("incoming", "connected", "ended"), strict=True):
             counts = [path.read_text().count(f'"{event}"') for path in outputs]
             subprocess.run(command, shell=True, check=True)
@@ -139,7 +142,7 @@ def test_demo_keep(tmp_path: Path) -> None:
                 ),
                 event,
             )
-        assert all(path.stat().st_size < size for path, size in zip(heard, before, strict=True)), "a shorter call"
+        assert all(path.stat().st_mtime_ns > at for path, at in zip(heard, before, strict=True)), "another call"
         # A terminal that has ended is no trap.
         say = calls[0].partition(" ")[0]
         subprocess.run([say, "bob", "quit"], check=True)
@@ -261,12 +264,13 @@ def test_help_needs_nothing(tmp_path: Path, tool: str) -> None:
     assert not (tmp_path / ".venv").exists()
 
 
-def good_call() -> tuple[dict[str, Any], list[str], list[sound.Comparison]]:
+def good_call() -> tuple[dict[str, Any], list[list[str]], list[sound.Comparison]]:
     """What `demo.judge` finds nothing wrong with."""
     media = {"sent": 276, "received": 276, "lost": 0, "rejected": 0}
     said = {
         "registered": [{"expires_s": 600}, {"expires_s": 600}],
-        "connected": [{"setup_ms": 20, "suite": "AES_CM_128_HMAC_SHA1_80"} for _ in range(2)],
+        "connected": [{"setup_ms": 20, "suite": "AES_CM_128_HMAC_SHA1_80", "by": "neighbour heavy"} for _ in range(2)],
+        "again": [{"setup_ms": 30, "by": "setup-key"} for _ in range(2)],
         "ended": [{"media": dict(media)}, {"media": dict(media)}],
         "status": [{"heap_peak": 83 << 10}, {"heap_peak": 84 << 10}],
         "starved": [0, 0],
@@ -274,7 +278,8 @@ def good_call() -> tuple[dict[str, Any], list[str], list[sound.Comparison]]:
         "heap_kib": 112,
         "heap_limit_kib": 28,
     }
-    return said, ["frame", "TLS, S/MIME", "frame"], [sound.Comparison(250, 250, 0), sound.Comparison(250, 250, 3)]
+    ways = [["frame", "TLS, S/MIME", "frame"], ["frame", "TLS", "frame"]]
+    return said, ways, [sound.Comparison(250, 250, 0), sound.Comparison(250, 250, 3)]
 
 
 def test_the_demo_judges_a_good_call() -> None:
@@ -287,7 +292,7 @@ def test_the_demo_judges_a_good_call() -> None:
     said["ended"][1]["media"]["received"] = 275
     rows, notes = demo.judge(said, ways, heard)
     assert all(row.good for row in rows)
-    assert rows[5].values == ["276 of 276", "275 of 276"]
+    assert rows[6].values == ["276 of 276", "275 of 276"]
     assert notes[0] == "packets to Bob that were still on the way at the end: 1"
 
 
@@ -299,6 +304,9 @@ def test_the_demo_judges_a_good_call() -> None:
         ("call set up in", "connected", {"setup_ms": 5001}),
         ("keys", "connected", {"suite": "AES_CM_128_HMAC_SHA1_32"}),
         ("keys", "connected", {"suite": None}),
+        ("who the other is, says", "connected", {"by": "neighbour medium"}),
+        ("who the other is, says", "connected", {"by": None}),
+        ("second call", "again", {"by": "neighbour heavy"}),
         ("packets sent", "media", {"sent": 249}),
         ("packets received", "media", {"received": 249}),
         ("packets received", "media", {"received": 250}),
@@ -317,7 +325,7 @@ def test_the_demo_judges_a_bad_call(row: str, event: str, change: dict[str, Any]
 
 @pytest.mark.parametrize("who", [0, 1])
 def test_the_demo_judges_what_is_missing(who: int) -> None:
-    def bad(said: dict[str, Any], ways: list[str], heard: list[sound.Comparison]) -> list[str]:
+    def bad(said: dict[str, Any], ways: list[list[str]], heard: list[sound.Comparison]) -> list[str]:
         return [row.name for row in demo.judge(said, ways, heard)[0] if not row.good]
 
     said, ways, heard = good_call()
@@ -332,8 +340,12 @@ def test_the_demo_judges_what_is_missing(who: int) -> None:
     for place in range(3):
         for way in ("plain", "frame+plain", "TLS+plain", "TLS", "TLS+TLS, S/MIME", "nothing seen"):
             said, ways, heard = good_call()
-            ways[place] = way
+            ways[0][place] = way
             assert bad(said, ways, heard) == ["signalling went by"]
+            if way != "TLS":
+                said, ways, heard = good_call()
+                ways[1][place] = way
+                assert bad(said, ways, heard) == ["second call"]
     said, ways, heard = good_call()
     for one in said["connected"]:
         one["suite"] = None

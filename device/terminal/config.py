@@ -39,8 +39,8 @@ _KEYS = {
 }
 _SETUP = {
     "level": (str, "heavy"),
-    "life_s": (int, 86400),
-    "uses": (int, 20),
+    "life_s": (int, 2592000),
+    "uses": (int, 10),
     "peers": (list, []),
 }
 _WIFI = {"ssid": (str, None), "password": (str, "")}

@@ -70,8 +70,8 @@ def _keep(config, found, now_s, kid):
     for one in found:
         keys = keystore.load(config.keys, one.aor)
         key = keystore.Key(one.key, now_s + one.life, min(one.uses, _MAX_USES))
-        if find(keys, key.kid) is None:
+        if find(keys, key.kid) is None and not keystore.was_taken(config.keys, one.aor, key.kid):
             used = find(keys, kid)
             kept = [used] if used else [old for old in keys if is_live(old, now_s)] or keys
-            keystore.save(config.keys, one.aor, kept[:1] + [key], now_s)
+            keystore.save(config.keys, one.aor, kept[:1] + [key], now_s, key.kid)
             emit("key", peer=one.aor, life_s=one.life, uses=key.uses, by="neighbour")

@@ -31,11 +31,13 @@ def _secret(trust):
 
 def part(trust, request, now):
     """Offer the next key in a BYE, see `Trust.part`."""
-    setup = trust.config.setup
-    if not setup["life_s"]:
+    now_s = trust.calendar.seconds(now)
+    if not trust.config.setup["life_s"] or now_s is None:
         return None
+    key = None
     if trust.kid:
-        if find(keystore.load(trust.config.keys, trust.peer), trust.kid) is None:
+        key = find(keystore.load(trust.config.keys, trust.peer), trust.kid)
+        if key is None:
             return None  # trust was taken back in this call
         number = next_number(trust, now)
         if number is None:
@@ -43,12 +45,24 @@ def part(trust, request, now):
     else:
         number = 1
     kid, secret = _secret(trust)
-    header = SetupKey.make(kid, number, urandom(NONCE_BYTES), setup["life_s"], setup["uses"])
+    life, uses = _left(trust.config, key, now_s)
+    header = SetupKey.make(kid, number, urandom(NONCE_BYTES), life, uses)
     sides, called = sides_of(request), call_of(request)
     header.mac = header.compute(mac_key(secret), BYE, sides, called)
     request.add("Setup-Key", header.serialize())
     # Nothing but data: an object would keep its code.
     return trust.peer, secret, header.serialize(), sides, called
+
+
+def _left(config, key, now_s):
+    """(life, uses) that we offer for the next key: what is left of the one that the call has.
+
+    Else who has stolen a key would renew it with each call in our name, and no neighbour would ever be asked again.
+    """
+    life, uses = config.setup["life_s"], config.setup["uses"]
+    if key:
+        life, uses = max(min(life, key.end - now_s), 0), min(uses, key.uses)
+    return life, uses
 
 
 def settle(config, now_s, memo, event):
@@ -70,7 +84,7 @@ def settle(config, now_s, memo, event):
 
 def take_bye(trust, request, now):
     """Take the next key that the peer's BYE offers, see `Trust.take_bye`."""
-    config, setup = trust.config, trust.config.setup
+    config = trust.config
     now_s = trust.calendar.seconds(now)
     kid, secret = _secret(trust)
     sides, called = sides_of(request), call_of(request)
@@ -84,17 +98,19 @@ def take_bye(trust, request, now):
     if sides != (trust.peer, own_aor(config)) or not same(header.mac, good):
         trust.unproven += 1
         return None
-    keys = keystore.load(config.keys, trust.peer)
+    old, others = None, []
     if trust.kid:
-        key = find(keys, kid)
-        if key is None:
+        old = find(keystore.load(config.keys, trust.peer), kid)
+        if old is None:
             return None  # trust was taken back in this call
-        key.seen = header.seq
-        keys = [key]
-    made = SetupKey.make(kid, header.seq, urandom(NONCE_BYTES), setup["life_s"], setup["uses"])
+        old.seen = header.seq
+        others = [old]  # both until the new one is used: our answer may be lost
+    if now_s is None:
+        return None
+    life, uses = _left(config, old, now_s)
+    made = SetupKey.make(kid, header.seq, urandom(NONCE_BYTES), life, uses)
     key = next_key(secret, header.random, made.random, sides[0], sides[1])
-    # Both until the new one is used: our answer may be lost.
-    if not _keep(config, trust.peer, key, header, made, keys[:1], now_s):
+    if not _keep(config, trust.peer, key, header, made, others, now_s):
         return None
     made.mac = made.compute(mac_key(secret), BYE_ANSWER, sides, called, header.nonce)
     return made.serialize()
@@ -111,7 +127,7 @@ def _keep(config, peer, key, asked, answered, others, now_s):
             emit("key", peer=peer, life_s=life, uses=uses)
         else:
             keystore.forget(config.keys, peer)
-            emit("forgotten", peer=peer)
+            emit("forgotten", peer=peer, by="end")
     except OSError as error:
         emit("error", reason="keys: %s" % error)
         return False

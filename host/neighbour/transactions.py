@@ -527,6 +527,7 @@ class Transactions:
         start = message.start_line().decode("utf-8", "replace")
         if isinstance(message, Request):
             start = start.rpartition(" ")[0]
+        key = message.get("setup-key")
         _log.debug(
             f"{arrow} {start}",
             flow=flow.key,
@@ -534,6 +535,7 @@ class Transactions:
             call_id=message.call_id.decode("latin-1"),
             cseq=message.cseq.serialize().decode("latin-1"),
             body=(message.get("content-type") or b"").partition(b";name")[0].decode("latin-1") if message.body else "",
+            **({} if key is None else {"setup_key": "first" if b"kid=-" in key else "used"}),
         )
 
 

@@ -127,7 +127,8 @@ def test_wrong_commands_are_told(cast: Cast) -> None:
         ("call <>", "malformed URI"),
         (
             "dance",
-            "unknown or incomplete; try call URI, answer, reject, hangup, hold, resume, message URI TEXT, status, quit",
+            "unknown or incomplete; try call URI, answer, reject, hangup, hold, resume, message URI TEXT, forget URI, "
+            "status, quit",
         ),
     ):
         mark = len(cast.alice.lines)

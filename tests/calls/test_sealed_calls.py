@@ -41,16 +41,19 @@ class Pair:
         lab: an empty lab.
         relayed: whether somebody listens on both hops.
         keyed: whether their terminals keep setup keys; else every call is as the first.
+        settings: more keys of their configuration.
     """
 
-    def __init__(self, lab: Lab, *, relayed: bool = False, keyed: bool = False) -> None:
+    def __init__(self, lab: Lab, *, relayed: bool = False, keyed: bool = False, **settings: object) -> None:
         self.lab = lab
         self.addresses = lab.make_domains(*DOMAINS)
         self.neighbours: dict[str, Neighbour] = {}
         self.relays = {domain: lab.next_address() for domain in DOMAINS} if relayed else {}
         self.files = {}
         for domain, user, hertz in (("a.example", "alice", 440), ("b.example", "bob", 1000)):
-            more: dict[str, object] = {"neighbour": f"{self.relays[domain]}:5060"} if relayed else {}
+            more = dict(settings)
+            if relayed:
+                more["neighbour"] = f"{self.relays[domain]}:5060"
             if not keyed:
                 more["setup"] = {"life_s": 0}
             self.files[domain] = make_terminal(lab, domain, user, hertz, **more)

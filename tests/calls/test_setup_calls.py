@@ -46,7 +46,7 @@ def told_by(*terminals: Terminal) -> list[str]:
 
 
 def test_a_hundred_calls_in_a_row(lab: Lab) -> None:
-    pair = Pair(lab, keyed=True)
+    pair = Pair(lab, keyed=True, setup={"uses": _CALLS})
     pair.set_level("heavy")
     alice, bob = pair.start()
     connect(alice, bob)

@@ -90,7 +90,7 @@ class WantedTest(IntroductionsCase):
         keystore.save(self.folder, BOB, [Key(KEY, DATE_S + 86400, 1)], DATE_S)
         keystore.save(self.folder, CAROL, [Key(KEY, DATE_S - 1, 1)], DATE_S)
         self.begin(world)
-        self.assertEqual(self.refresh().get("setup-peers"), b"<sip:carol@c.example>;life=86400;uses=20")
+        self.assertEqual(self.refresh().get("setup-peers"), b"<sip:carol@c.example>;life=2592000;uses=10")
 
     def test_none_are_kept(self):
         world = self.make(peers=["bob"], life_s=0)

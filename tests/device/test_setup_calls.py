@@ -11,7 +11,7 @@ from terminal import keystore, parting
 from terminal.addressing import told
 from terminal.clock import Calendar
 
-DAY_S = 86400
+LIFE_S = 2592000
 
 
 class PairCase(unittest.TestCase):
@@ -54,17 +54,17 @@ class FirstCallTest(PairCase):
         pair = self.pair
         self.assertEqual(pair.call(), ("neighbour heavy", "neighbour heavy"))
         key = self.assertShared()
-        self.assertEqual((key.uses, key.sent, key.seen), (20, 0, 0))
+        self.assertEqual((key.uses, key.sent, key.seen), (10, 0, 0))
         self.assertEqual(pair.told(pair.bob, "connected")["verified"], "sip:alice@a.example")
         self.assertEqual(pair.told(pair.bob, "incoming")["by"], "neighbour heavy")
         for end in pair.ends:
             self.assertEqual(
                 pair.told(end, "key"),
-                {"event": "key", "peer": pair.other(end).aor.decode(), "life_s": DAY_S, "uses": 20},
+                {"event": "key", "peer": pair.other(end).aor.decode(), "life_s": LIFE_S, "uses": 10},
             )
         bye = pair.requests("BYE")[0]
         header = SetupKey.parse(bye.get("setup-key"))
-        self.assertEqual((header.kid, header.seq, header.life, header.uses), (b"-", 1, DAY_S, 20))
+        self.assertEqual((header.kid, header.seq, header.life, header.uses), (b"-", 1, LIFE_S, 10))
         self.assertEqual([one for one in pair.alice.told + pair.bob.told if "kid" in one or len(str(one)) > 400], [])
 
     def test_whoever_hangs_up(self):
@@ -329,12 +329,30 @@ class LaterCallTest(PairCase):
 
 
 class EndTest(PairCase):
+    def test_what_is_left(self):
+        """Each key has what is left of the one before: the neighbours are asked again in the end."""
+        pair = self.make(life_s=100000, uses=3)
+        self.acquaint(pair)
+        by = []
+        for i in range(8):
+            pair.clear()
+            by.append(pair.call(pair.ends[i % 2], pair.ends[i // 2 % 2])[0])
+            keys = pair.alice.keys(pair.bob)
+            self.assertEqual(keys[0].uses if keys else 0, (2, 1, 0, 3)[i % 4])
+            if not keys:
+                self.assertEqual(pair.bob.keys(pair.alice), [])
+                for end in pair.ends:
+                    self.assertEqual(pair.told(end, "forgotten")["by"], "end")
+        self.assertEqual(by, (["setup-key"] * 3 + ["neighbour heavy"]) * 2)
+
     def test_life_is_over(self):
         pair = self.make(life_s=600)
         self.acquaint(pair)
         pair.advance(300000)
         self.assertEqual(pair.call(), ("setup-key", "setup-key"))
-        pair.advance(601000)
+        end = pair.alice.keys(pair.bob)[0].end
+        self.assertTrue(end <= pair.alice.calendar.seconds(pair.now) + 300)
+        pair.advance(301000)
         pair.clear()
         self.assertEqual(pair.call(), ("neighbour heavy", "neighbour heavy"))
         self.assertEqual([one for _, one in pair.passed if one.get("setup-key") and one.body], [])

@@ -1,4 +1,4 @@
-"""The main job, in one go: two domains, two weak terminals, one call between them, and a look at what happened.
+"""The main job, in one go: two domains, two weak terminals, two calls between them, and a look at what happened.
 
 ``tools/demo`` runs this after setting up. The exit status is 0 only if every line of the table is good.
 """
@@ -66,16 +66,30 @@ def _call(progress: _Progress, lab: Lab, alice: Terminal, bob: Terminal) -> dict
     with progress.step("Bob hangs up"):
         bob.send("hangup")
         ended = [one.wait_for("ended") for one in (alice, bob)]
+        for one in (alice, bob):
+            one.wait_for("key")
     return {
         "registered": registered,
         "connected": connected,
         "ended": ended,
-        "status": [one.status() for one in (alice, bob)],
-        "starved": [sum(line["event"] == "starved" for line in one.lines) for one in (alice, bob)],
         "code_kib": lab.code_bytes() / 1024,
         "heap_kib": lab.heap_kib,
         "heap_limit_kib": lab.heap_limit_kib,
     }
+
+
+def _call_again(progress: _Progress, alice: Terminal, bob: Terminal) -> list[dict[str, Any]]:
+    """Let Bob call Alice, now that they know each other; returns what both were told of each other."""
+    marks = [len(one.lines) for one in (alice, bob)]
+    with progress.step("Bob calls Alice: now they know each other"):
+        bob.send(f"call {alice.aor}")
+        alice.wait_for("incoming", since=marks[0])
+        alice.send("answer")
+        connected = [one.wait_for("connected", since=mark) for one, mark in zip((alice, bob), marks, strict=True)]
+        alice.send("hangup")
+        for one, mark in zip((alice, bob), marks, strict=True):
+            one.wait_for("key", since=mark)
+    return connected
 
 
 @dataclass(frozen=True)
@@ -93,12 +107,12 @@ class Row:
     good: bool
 
 
-def judge(said: dict[str, Any], ways: list[str], heard: list[sound.Comparison]) -> tuple[list[Row], list[str]]:
+def judge(said: dict[str, Any], ways: list[list[str]], heard: list[sound.Comparison]) -> tuple[list[Row], list[str]]:
     """Look at what the terminals said, Alice's first.
 
     Args:
-        said: see `_call`.
-        ways: what protected the call, see `ladder.ways`.
+        said: see `_call`, and as "again" `_call_again`.
+        ways: what protected the calls, the first one's first, see `ladder.ways`.
         heard: what Alice heard beside what Bob said, and the other way round.
 
     Returns:
@@ -123,8 +137,13 @@ def judge(said: dict[str, Any], ways: list[str], heard: list[sound.Comparison]) 
         Row("call set up in", [f"{one} ms" for one in set_up], max(set_up) < _SET_UP_MS),
         Row(
             "signalling went by",
-            [f"{ways[0]}; {ways[1]}", f"{ways[2]}; {ways[1]}"],
-            ways == ["frame", "TLS, S/MIME", "frame"],
+            [f"{ways[0][0]}; {ways[0][1]}", f"{ways[0][2]}; {ways[0][1]}"],
+            ways[0] == ["frame", "TLS, S/MIME", "frame"],
+        ),
+        Row(
+            "who the other is, says",
+            [str(one.get("by")) for one in said["connected"]],
+            all(one.get("by") == "neighbour heavy" for one in said["connected"]),
         ),
         Row(
             "keys",
@@ -146,6 +165,11 @@ def judge(said: dict[str, Any], ways: list[str], heard: list[sound.Comparison]) 
                 for one in heard
             ],
             all(one.is_equal for one in heard),
+        ),
+        Row(
+            "second call",
+            [f"{one.get('by')}; {ways[1][1]}" for one in said["again"]],
+            ways[1] == ["frame", "TLS", "frame"] and all(one.get("by") == "setup-key" for one in said["again"]),
         ),
         Row(
             "live heap beside the code",
@@ -175,8 +199,8 @@ def _show(console: Console, rows: list[Row]) -> None:
     console.print(table)
 
 
-def _show_ladder(console: Console, left: Neighbour, right: Neighbour) -> list[str]:
-    """Draw it; returns what protected the call from Alice to her neighbour, between the two, and from there to Bob."""
+def _show_ladder(console: Console, left: Neighbour, right: Neighbour) -> list[list[str]]:
+    """Draw it; returns of each call what protected it from Alice to her neighbour, between the two, and on to Bob."""
     for neighbour in (left, right):
         neighbour.read()
     found = ladder.steps(left.lines, right.lines)
@@ -186,9 +210,10 @@ def _show_ladder(console: Console, left: Neighbour, right: Neighbour) -> list[st
     console.print()
     console.print("  frame: HMAC-SHA-256 and AES-128-CTR between a terminal and its neighbour", markup=False)
     console.print("  TLS:   mutual TLS between the domains; S/MIME: signed and encrypted by the neighbours as well")
+    console.print("  new key, setup key: between the terminals themselves, by HMAC; the neighbours only pass it on")
     console.print("  plain: the two steps that agree on the keys of frames")
     console.print("  and the speech itself went from terminal to terminal as SRTP\n")
-    return ladder.ways(found)
+    return [ladder.ways(ladder.of_call(found, number)) for number in range(2)]
 
 
 def _keep(console: Console, lab: Lab, alice: Terminal, bob: Terminal) -> None:
@@ -205,7 +230,7 @@ def _keep(console: Console, lab: Lab, alice: Terminal, bob: Terminal) -> None:
     for text in commands:
         console.print(f"  {text}", markup=False)
     console.print(
-        "\nOther commands: reject, hold, resume, message, status, quit."
+        "\nOther commands: reject, hold, resume, message, forget, status, quit."
         " What they hear is in these files; each call overwrites them:"
     )
     for one in (alice, bob):
@@ -244,8 +269,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
             left, right = (lab.start_neighbour(domain) for domain in ("a.example", "b.example"))
             alice, bob = (lab.start_terminal(configurations[user]) for user in ("alice", "bob"))
         said = _call(progress, lab, alice, bob)
-        ways = _show_ladder(console, left, right)
         heard = [sound.compare(bob.microphone, alice.speaker), sound.compare(alice.microphone, bob.speaker)]
+        said["again"] = _call_again(progress, alice, bob)
+        said["status"] = [one.status() for one in (alice, bob)]
+        said["starved"] = [sum(line["event"] == "starved" for line in one.lines) for one in (alice, bob)]
+        ways = _show_ladder(console, left, right)
         rows, notes = judge(said, ways, heard)
         _show(console, rows)
         console.print(f"\n  both sent {_SECONDS:g} s of {recordings['alice']}, as PCMU", markup=False)

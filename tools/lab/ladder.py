@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Step", "draw", "steps", "ways"]
+__all__ = ["Step", "draw", "of_call", "steps", "ways"]
 
 _WIDTH = 29
 _MARGIN = 6
 _SEALED = [f"application/pkcs7-mime;smime-type={kind}" for kind in ("auth-enveloped-data", "enveloped-data")]
 _PROTECTION = {"frame": "frame", "tls": "TLS", "none": "plain"}
+_KEYS = {"used": ", setup key", "first": ", new key"}
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Step:
         protection: ``frame``, ``tls`` or ``none``.
         call_id: of the message.
         body: its Content-Type without names, "" where it has none.
+        key: whether a terminal shows by a setup key who it is, ``used``, or offers the first one, ``first``.
     """
 
     at: str
@@ -32,11 +34,18 @@ class Step:
     protection: str
     call_id: str
     body: str = ""
+    key: str = ""
 
     @property
     def way(self) -> str:
         """What protected it, in words."""
         return _PROTECTION[self.protection] + (", S/MIME" if self.body in _SEALED else "")
+
+    @property
+    def label(self) -> str:
+        """What it is, and what protected it, as far as there is room for it."""
+        way = self.way + _KEYS.get(self.key, "")
+        return f" {self.text[: _WIDTH - 6 - len(way)]}, {way} "
 
 
 def steps(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> list[Step]:
@@ -70,9 +79,16 @@ def steps(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> list[Step]
                     line["protection"],
                     line["call_id"],
                     line.get("body", ""),
+                    line.get("setup_key", ""),
                 )
             )
     return sorted(found, key=lambda step: step.at)
+
+
+def of_call(found: list[Step], number: int) -> list[Step]:
+    """The steps of one of the calls, the first of which is 0."""
+    calls = list(dict.fromkeys(step.call_id for step in found if step.text == "INVITE"))
+    return [step for step in found if step.call_id in calls[number : number + 1]]
 
 
 def ways(found: list[Step]) -> list[str]:
@@ -99,7 +115,7 @@ def draw(found: list[Step], columns: tuple[str, str, str, str]) -> list[str]:
         line = [" "] * (rails[-1] + 1)
         for rail in rails:
             line[rail] = "│"
-        label = f" {step.text[: _WIDTH - 6 - len(step.way)]}, {step.way} ".center(_WIDTH - 2, "─")
+        label = step.label.center(_WIDTH - 2, "─")
         start = rails[step.column] + 1
         line[start : start + _WIDTH - 1] = label + "▶" if step.rightwards else "◀" + label
         out.append("".join(line))
