@@ -1,4 +1,4 @@
-"""Run a tool's program: ``python tools/run.py demo``, ``bench`` or ``fuzz``, and its arguments.
+"""Run a tool's program, see ``_MODULES``: ``python tools/run.py demo``, for example, and its arguments.
 
 Ctrl-C and SIGTERM end it with a word, after its tidying up, from before its modules are loaded until it is done.
 """
@@ -10,7 +10,13 @@ from types import FrameType
 
 __all__ = ["run"]
 
-_MODULES = {"demo": "lab.demo", "bench": "benchmarks.__main__", "fuzz": "fuzzing.__main__"}
+_MODULES = {
+    "demo": "lab.demo",
+    "bench": "benchmarks.__main__",
+    "evaluate": "evaluation.__main__",
+    "fuzz": "fuzzing.__main__",
+    "model": "modelling.__main__",
+}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _caught: list[int] = []
 

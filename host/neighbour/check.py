@@ -17,6 +17,7 @@ from .agent.keyring import AGENT, CertificateError, Keyring
 from .agent.signed import BROKEN
 from .store.accounts import known_users
 from .store.database import StoreError, probe
+from .store.setup_keys import known_contacts
 from .transport.identity import certificate_domains
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def check(config: "Config") -> Findings:
         warnings.append(f"{where}: off, and there is no [[peer]]: no other domain can be called")
     _check_unprotected(config, kinds, warnings)
     _check_groups(config, warnings)
+    _check_contacts(config, warnings)
     return found
 
 
@@ -125,6 +127,31 @@ def _check_groups(config: "Config", warnings: list[str]) -> None:
         if missing:
             where = config.where("group", number, "members")
             warnings.append(f"{where}: no such account: {', '.join(missing)}; add it with `wisp account add`")
+
+
+def _check_contacts(config: "Config", warnings: list[str]) -> None:
+    """Whom terminals let be introduced to them (WIRE section 4.3): whether that can come to anything."""
+    contacts = known_contacts(config.store_url)
+    if not contacts:
+        return
+    users = known_users(config.store_url) or frozenset()
+    where = config.where("store", "url")
+    unsafe = {peer.domain: number for number, peer in enumerate(config.peer) if peer.transport != "tls"}
+    for user, aor in contacts:
+        name, _, domain = aor.removeprefix("sip:").rpartition("@")
+        if domain == config.domain:
+            if name not in users:
+                what = "a group, and setup keys are of two users" if config.group_of(name) else "no account"
+                remedy = f"`wisp account contact {user} --remove {aor}`"
+                warnings.append(f"{where}: {user} has a contact {aor}, which is {what}; {remedy} takes it away")
+        elif domain in unsafe:
+            place = config.where("peer", unsafe[domain], "transport")
+            warnings.append(f"{place}: {user} has a contact {aor}, and setup keys go over tls only")
+    if not config.security.authority and not _has_signer(config):
+        warnings.append(
+            f"{config.where('security', 'authority')}: setup keys have to be signed, and there is nothing to sign with"
+            " for who has no certificate of its own; terminals with contacts elsewhere get none"
+        )
 
 
 def _remedy(config: "Config") -> str:
@@ -215,18 +242,23 @@ def _check_signing(config: "Config", found: Findings) -> None:
         return  # it makes what is missing, or else there is something about it above
     asked = [config.where("security", "level")] if config.security.level == "heavy" else []
     asked += [config.where("peer", at, "level") for at, peer in enumerate(config.peer) if peer.level == "heavy"]
-    try:
-        keyring = Keyring(config)
-        signer = keyring.read(keyring.agent).certificate
-        if signer.not_valid_before_utc <= datetime.now(UTC) < signer.not_valid_after_utc:
-            return
-    except CertificateError:
-        pass
+    if _has_signer(config):
+        return
     found.warnings += [
         f"{where}: heavy wants messages signed, and there is nothing to sign with for who has no certificate of its"
         f" own; set security.authority, or begin with `wisp cert export {AGENT} --csr`"
         for where in asked
     ]
+
+
+def _has_signer(config: "Config") -> bool:
+    """Whether the domain has a certificate that signs messages, and it holds."""
+    keyring = Keyring(config)
+    try:
+        signer = keyring.read(keyring.agent).certificate
+    except CertificateError:
+        return False
+    return signer.not_valid_before_utc <= datetime.now(UTC) < signer.not_valid_after_utc
 
 
 def _has_key_of(config: "Config", certificate: x509.Certificate) -> bool:

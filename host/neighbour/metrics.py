@@ -92,6 +92,10 @@ class Metrics:
         self.connections_refused = counter("wisp_connections_refused", "TCP and TLS connections refused", "reason")
         self.asymmetric = counter("wisp_asymmetric", "Asymmetric operations of the security agent", "operation")
         self.security_refused = counter("wisp_security_refused", "Messages the security agent refused", "reason")
+        self.setup_calls = counter(
+            "wisp_setup_calls", "INVITE requests over a trunk that a setup key protects, and not S/MIME", "direction"
+        )
+        self.setup_keys = counter("wisp_setup_keys", "Setup keys at registration, by what became of them", "result")
         self.overload = Gauge(
             "wisp_overload", "Overload, from 0 to 1: 3x strangers are refused, 3x-2 others", registry=self.registry
         )

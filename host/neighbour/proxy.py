@@ -21,6 +21,7 @@ from sipwire.message import Request, Response
 from sipwire.uri import Uri, uri_of
 
 from .agent.assistance import Assistance
+from .agent.keyed import brings_keys, revokes
 from .agent.policy import Wish
 from .agent.security import is_protected
 from .claims import CLAIMS, strip_claims
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from .agent.groups import Member
     from .agent.membership import Membership
     from .agent.security import SecurityAgent
+    from .agent.setup import SetupExchange
     from .config import Config
     from .hop import Hops
     from .location import Location
@@ -108,6 +110,7 @@ class Proxy:
         agent: signs, encrypts, verifies and decrypts.
         membership: knows who speaks as a group.
         credentials: tells and asks whose certificate is which.
+        setup: introduces terminals.
     """
 
     def __init__(
@@ -128,6 +131,7 @@ class Proxy:
         agent: "SecurityAgent",
         membership: "Membership",
         credentials: "CredentialService",
+        setup: "SetupExchange",
     ) -> None:
         self._config = config
         self._domain = config.domain
@@ -144,6 +148,7 @@ class Proxy:
         self._screen = screen
         self._agent = agent
         self._credentials = credentials
+        self._setup = setup
         self._work = Eager()
         self._forks: dict[bytes, Fork] = {}
         self._groups = membership.groups
@@ -359,6 +364,13 @@ class Proxy:
         if fork.cancelled:
             raise RefusedError(487, "Request Terminated")
         fork.assistance = self._assist(request, server.request, server.flow, sender, wish, known=known)
+        if brings_keys(request):
+            await self._setup.take(server, request, sender, fork.assistance.received, here=here)
+            self._forks.pop(server.key, None)
+            self._count(request.method, 200)
+            return
+        if revokes(request):
+            await self._setup.revoked(request, sender)
         to_member = self._membership.behind(request)
         fork.opened = request
         groups = self._find(request, sender, token, to_member)
@@ -487,6 +499,8 @@ class Proxy:
                 raise RefusedError(403, "Forbidden")
             self._prepare(ack)
             assistance = self._assist(ack, request, flow, sender, wish, known=known)
+            if brings_keys(ack):
+                raise RefusedError(403, "Forbidden")
             to_member = self._membership.behind(ack)
             peer = peer_named(token, ack.uri)
             ways = self._targets.in_dialog(ack, token, to_member) if peer is None else []

@@ -23,6 +23,7 @@ from sipwire.editing import tokens
 from sipwire.errors import ParseError
 from sipwire.grammar import quote
 from sipwire.headers import address_of
+from sipwire.introduction import read_peers
 
 from .contacts import Contact, read_contacts
 from .gate import PHONE, TERMINAL, Gate, Sender, user_of
@@ -35,7 +36,10 @@ from .transport.flow import Flow, format_address
 from .transport.udp import UdpFlow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sipwire.headers import Address
+    from sipwire.introduction import Wanted
     from sipwire.message import Request, Response
 
     from .config import RegistrarConfig
@@ -73,6 +77,9 @@ class Registrar:
         hops: knows terminals.
         location: where bindings are kept.
         accounts: who is who.
+
+    Attributes:
+        introduce: called when a terminal has registered, with its user and the peers that it wants setup keys with.
     """
 
     def __init__(
@@ -84,6 +91,7 @@ class Registrar:
         location: Location,
         accounts: "Accounts",
     ) -> None:
+        self.introduce: Callable[[str, list[Wanted]], None] = _nobody
         self._domain = domain
         self._config = config
         self._edge_proxies = frozenset(config.edge_proxies)
@@ -144,7 +152,7 @@ class Registrar:
             raise self._hops.challenge()
         proof = await self._hops.prove(request, user, flow)
         self._admit(server, Sender(TERMINAL, user))
-        await self._establish(server, flow, proof, None)
+        await self._establish(server, flow, proof, None, [])
 
     async def _from_terminal(self, server: "Server", flow: HopFlow) -> None:
         """A REGISTER in a frame: a refresh, or the wish for new keys (WIRE section 1.4)."""
@@ -153,6 +161,7 @@ class Registrar:
         if account is None or not account.is_terminal:
             raise RefusedError(403, "Forbidden")  # removed while the agreement lived
         self._admit(server, Sender(TERMINAL, user))
+        wanted = read_peers(request.get_all("setup-peers"))
         if request.get("security-client") is not None:
             self._hops.check_offer(request)
             if request.get("authorization") is None:
@@ -160,7 +169,7 @@ class Registrar:
             transport = flow.agreement.transport
             assert transport is not None
             way = UdpFlow(transport, flow.peer)
-            await self._establish(server, way, await self._hops.prove(request, user, flow), flow.agreement)
+            await self._establish(server, way, await self._hops.prove(request, user, flow), flow.agreement, wanted)
             return
         spi = flow.agreement.spi
         async with self._location.lock(user):
@@ -179,9 +188,22 @@ class Registrar:
             response = self._ok(request, user, changes)
         server.respond(response)
         self._log(changes, "refreshed", user, flow)
+        if changes.put:
+            self.introduce(user, wanted)
 
-    async def _establish(self, server: "Server", way: UdpFlow, proof: Proof, old: Agreement | None) -> None:
-        """The proof holds: store binding and agreement together, and answer in the agreement's first frame."""
+    async def _establish(
+        self, server: "Server", way: UdpFlow, proof: Proof, old: Agreement | None, wanted: "list[Wanted]"
+    ) -> None:
+        """The proof holds: store binding and agreement together, and answer in the agreement's first frame.
+
+        Args:
+            server: the REGISTER's transaction.
+            way: how the terminal is reached.
+            proof: see there.
+            old: the agreement in whose frame it came, None where it came without.
+            wanted: the peers that the terminal wants setup keys with, none where it came without a frame: somebody on
+                the way could have written them.
+        """
         request, user = server.request, proof.account.user
         async with self._location.lock(user):
             changes = self._changes(request, user, way, self._own_way(request, way), proof.spi)
@@ -203,6 +225,7 @@ class Registrar:
         server.flow = flow
         server.respond(response)
         self._log(changes, "registered", user, flow)
+        self.introduce(user, wanted)
 
     def _own_way(self, request: "Request", flow: Flow) -> Way:
         """A terminal's way is its hop: no flow but that counts, whatever it says."""
@@ -408,6 +431,10 @@ def new_binding(
     )
     binding.flow = flow
     return binding
+
+
+def _nobody(_user: str, _wanted: "list[Wanted]") -> None:
+    """Nobody introduces anybody."""
 
 
 def _is_of_same(old: Binding, new: Binding) -> bool:

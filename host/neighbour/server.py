@@ -24,6 +24,7 @@ from .agent.recipients import Recipients
 from .agent.refresh import Refresh, crl_settings, pins_of, read_roots
 from .agent.revocation import Revocation, RevocationError
 from .agent.security import SecurityAgent
+from .agent.setup import SetupExchange
 from .agent.trust import Trust
 from .check import certificate_trouble, check
 from .config import ConfigError, parse_address
@@ -195,13 +196,26 @@ class Neighbour:
             self._location,
             self._accounts,
         )
-        self._accounts.gone = registrar.revoke
         self._transactions = Transactions(
             metrics, screen, config.limits.max_transactions, trace=config.log.level == "debug"
         )
         self._credentials = CredentialService(
             config, certificates, self._accounts, self._transactions, resolver, self._trunks
         )
+        agent = self._secure(certificates)
+        self._setup = SetupExchange(
+            config.domain,
+            store,
+            self._accounts,
+            agent,
+            self._transactions,
+            resolver,
+            self._trunks,
+            self._location,
+            self._hops,
+            metrics,
+        )
+        await self._setup.load()
         self._proxy = Proxy(
             config,
             self._transactions,
@@ -216,10 +230,13 @@ class Neighbour:
             self.connections.by_token,
             metrics,
             screen,
-            self._secure(certificates),
+            agent,
             Membership(Groups(config, key), routes, self._location, config.domain),
             self._credentials,
+            self._setup,
         )
+        self._accounts.gone = functools.partial(self._gone, registrar)
+        registrar.introduce = self._setup.registered
         self._transactions.user = self._proxy
         self._transactions.again = self._trunks.again
         self.connections.receive = self._transactions.receive
@@ -231,6 +248,12 @@ class Neighbour:
         self._closing.callback(self.connections.close)
         self._closing.callback(self._trunks.close)
         self._closing.callback(resolver.close)
+        self._closing.push_async_callback(self._setup.close)
+
+    def _gone(self, registrar: Registrar, users: set[str]) -> None:
+        """Accounts are gone or others: so is what was registered with them, and what waits for them."""
+        registrar.revoke(users)
+        self._setup.gone(users)
 
     def _secure(self, certificates: Certificates) -> SecurityAgent:
         """Make the security agent, and what keeps its certificates up to date.
@@ -309,6 +332,7 @@ class Neighbour:
             for binding in self._location.expire():
                 _log.info("expired", user=binding.user)
             try:
+                self._setup.look()
                 if self._refresh is not None:
                     self._refresh.look()
                 await self._accounts.refresh()

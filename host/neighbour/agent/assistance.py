@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from sipwire.editing import remove
 from sipwire.message import Request, Response
 
-from ..refusal import warning
+from ..refusal import RefusedError, warning
 from .groups import Member
+from .keyed import brings_keys
 from .policy import HEAVY, Status, Wish
 from .security import is_protected
 
@@ -116,6 +117,8 @@ class Assistance:
             RefusedError: a check failed, or the least level is not reached.
         """
         status = self._within() if sent is None else self.agent.open_response(response, sent, flow, domain)
+        if brings_keys(response):
+            raise RefusedError(403, "Forbidden", warning(self.domain, "setup keys come in no answer"))
         answers = Member(user, group, began=False) if group else None
         if answers is not None:
             self.groups.disguise(response, answers)

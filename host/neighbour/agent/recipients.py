@@ -137,13 +137,19 @@ class Recipients:
         """
         return self._known(aor, flow) or self._of_trunk(aor, flow)
 
-    async def find(self, aor: bytes, flow: "Flow") -> x509.Certificate | None:
-        """The best certificate that can be had, None where there is none; see `at_once`."""
+    async def find(self, aor: bytes, flow: "Flow", *, anew: bool = False) -> x509.Certificate | None:
+        """The best certificate that can be had, None where there is none; see `at_once`.
+
+        Args:
+            aor: of the recipient.
+            flow: the trunk that leads there.
+            anew: ask the credential service however lately it had nothing; for what nobody waits for.
+        """
         known = self._known(aor, flow)
         if known is not None:
             return known
         now = time.monotonic()
-        if self._missing.get(aor, 0.0) <= now:
+        if anew or self._missing.get(aor, 0.0) <= now:
             shown = await self._fetch(aor, flow)
             if shown:
                 self.learn(aor, shown[0], (*shown[1:], *flow.certificates[1:]))

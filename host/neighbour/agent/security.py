@@ -4,9 +4,11 @@
     ours <--open_response-- trunk <--seal_response-- theirs
 
 A message that fails a check raises `RefusedError` with what is to be answered; nothing of it is handed on.
+
+What two terminals protect from end to end with a setup key passes as it is, at any level: the trunk's is demanded all
+the same, and that there are terminals at both ends, which check what we can't (WIRE section 4.1).
 """
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,11 +23,13 @@ from .certificates import pin_of
 from .cms.enveloped import AES_128_CBC, AES_128_GCM
 from .cms.errors import CmsError, DecryptError, MalformedError, UnsupportedError
 from .freshness import Freshness, StaleError
+from .keyed import kid_of_call
 from .keyring import CertificateError
 from .mime import Entity, MimeError, of_message, to_message
 from .path import SIGN as FOR_SIGNING
 from .path import PathError
 from .policy import ENCRYPT, HEAVY, MEDIUM, NONE, SIGN, Status, Wish, highest, parse_assist, reaches, setting_of
+from .protection import Received, Sent, is_protected, kid_of
 from .smime import (
     ENVELOPED,
     PKCS7,
@@ -47,7 +51,7 @@ if TYPE_CHECKING:
     from sipwire.message import Message
 
     from ..config import Config
-    from ..metrics import Metrics
+    from ..metrics import Count, Metrics
     from ..store.accounts import Account
     from ..transport.flow import Flow
     from .certificates import Certificates
@@ -59,54 +63,7 @@ if TYPE_CHECKING:
 __all__ = ["Received", "SecurityAgent", "Sent", "is_protected"]
 
 _MIXED = b"multipart/mixed"
-#: That are signed and encrypted whether they have a body or not: they begin or change something.
-_METHODS = ("INVITE", "UPDATE", "MESSAGE")
 _NOT_ACCEPTABLE = (488, "Not Acceptable Here")
-
-
-def is_protected(message: "Message") -> bool:
-    """Whether a message is one that is signed and encrypted where its level asks for that."""
-    return bool(message.body) or (isinstance(message, Request) and message.method in _METHODS)
-
-
-@dataclass(slots=True)
-class Sent:
-    """What was done for a request of ours that went over a trunk: its responses have to come as well protected.
-
-    Attributes:
-        least: the least level.
-        wish: the sender's.
-        recipient: the address-of-record it is for.
-        is_sealed: whether we signed or encrypted it.
-        is_own: whether its sender did, with a key of its own; an answer may be encrypted for that.
-        plain: see `Status`.
-        sides: the URIs of From and To, which no answer changes; none where nobody looks.
-    """
-
-    least: str
-    wish: Wish
-    recipient: bytes
-    is_sealed: bool = False
-    is_own: bool = False
-    plain: str = ""
-    sides: tuple[bytes, ...] = field(default=(), compare=False)
-
-
-@dataclass(slots=True)
-class Received:
-    """What a request was like that came over a trunk: its responses go back as well protected.
-
-    Attributes:
-        status: what is told of it.
-        least: the least level.
-        wish: the recipient's.
-        sender: the address-of-record it is from.
-    """
-
-    status: Status
-    least: str
-    wish: Wish
-    sender: bytes
 
 
 class SecurityAgent:
@@ -145,6 +102,7 @@ class SecurityAgent:
         self._signs, self._verifies = operations.labels("sign"), operations.labels("verify")
         self._encrypts, self._decrypts = operations.labels("encrypt"), operations.labels("decrypt")
         self._refused = metrics.security_refused
+        self._keyed_out, self._keyed_in = (metrics.setup_calls.labels(way) for way in ("out", "in"))
 
     # Wishes.
 
@@ -192,6 +150,10 @@ class SecurityAgent:
         self._check_trunk(flow, least, domain)
         if plain:
             return request, sent
+        sent.kid = kid_of(request, account)
+        if sent.kid:
+            _count(self._keyed_out, request)
+            return request, sent
         entity, kind = self._body_of(request)
         sent.is_own = bool(kind)
         signs = not kind and wish.does(SIGN, least)
@@ -213,6 +175,28 @@ class SecurityAgent:
         self._seal(request, entity, self._signer(account, user) if signs else None, certificate, domain)
         sent.is_sealed = True
         return request, sent
+
+    async def envelop(self, request: Request, account: "Account", flow: "Flow", domain: str) -> "tuple[Request, Sent]":
+        """Sign and encrypt a request of our own, whatever the configuration lets others do without; see `seal_request`.
+
+        Nor is it encrypted for the key of the trunk: whoever has stolen that would read it.
+
+        Raises:
+            RefusedError: that is not possible.
+        """
+        self._check_trunk(flow, HEAVY, domain)
+        recipient, trunk = _recipient_of(request, flow, domain), pin_of(flow.certificates[0])
+        certificate = None
+        for aor in (recipient, b"sip:" + domain.encode("latin-1")):
+            certificate = await self._recipients.find(aor, flow, anew=True)
+            if certificate is not None and pin_of(certificate) != trunk:
+                break
+            self._recipients.forget(aor)  # so that it is asked for again: there may be a better one by then
+        else:
+            raise self._no(f"no certificate of {recipient.decode('latin-1')}, nor of its domain but that of the trunk")
+        request = request.copy()
+        self._seal(request, self._body_of(request)[0], self._signer(account, account.user), certificate, domain)
+        return request, Sent(HEAVY, Wish(), recipient, is_sealed=True)
 
     def _check_trunk(self, flow: "Flow", least: str, domain: str) -> None:
         if least != NONE and not _is_mutual_tls(flow):
@@ -278,6 +262,10 @@ class SecurityAgent:
         if not is_protected(request):
             return received
         self._check_trunk(flow, least, domain)
+        received.kid = kid_of(request, account)
+        if received.kid:
+            _count(self._keyed_in, request)
+            return received
         entity, kind = self._body_of(request)
         if wish.is_own:
             self._check_own(entity, least)
@@ -311,6 +299,12 @@ class SecurityAgent:
             RefusedError: it does not.
         """
         wish = self.wish_of(account)
+        if received.kid:
+            self._check_trunk(flow, wish.level, received.status.by)
+            if not kid_of(request, account):
+                # It would ring where nobody checks the MAC.
+                self._enforce(received.status, highest(received.least, wish.level), is_plain=True)
+            return
         if wish.is_own == received.wish.is_own and reaches(received.least, wish.level):
             return  # as has been checked
         self._check_trunk(flow, wish.level, received.status.by)
@@ -332,6 +326,8 @@ class SecurityAgent:
         Raises:
             RefusedError: it can't be.
         """
+        if received.kid:
+            return  # its answer is protected in the same way
         if self._must_encrypt_back(received) and self._certificate_back(received, flow) is None:
             raise self._no("no certificate of the caller")
         if callee and not received.wish.is_own and (received.status.signed or received.wish.does(SIGN, received.least)):
@@ -348,7 +344,7 @@ class SecurityAgent:
         """
         status = _status_of(flow, domain)
         status.plain = sent.plain
-        if not is_protected(response):
+        if not is_protected(response) or (sent.kid and sent.kid == kid_of_call(response)):
             return status
         entity, kind = self._body_of(response)
         if sent.wish.is_own:
@@ -411,6 +407,8 @@ class SecurityAgent:
             RefusedError: the least level can't be reached.
         """
         if not response.body or (received.status.plain and self._may_be_plain):
+            return response
+        if received.kid and received.kid == kid_of(response, account):
             return response
         entity, kind = self._body_of(response)
         signs = not kind and (received.status.signed or received.wish.does(SIGN, received.least))
@@ -579,6 +577,11 @@ class SecurityAgent:
         self._refused.labels("malformed").inc()
         reason = "Unsupported Media Type" if error.status == 415 else "Bad Request"
         return RefusedError(error.status, reason, warning(self._domain, f"MIME: {error}"))
+
+
+def _count(keyed: "Count", request: Request) -> None:
+    if request.method == "INVITE":
+        keyed.inc()
 
 
 def _is_mutual_tls(flow: "Flow") -> bool:

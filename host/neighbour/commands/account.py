@@ -3,16 +3,18 @@
 import json
 import secrets
 import sys
-from collections.abc import Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from sipwire.errors import ParseError
+from sipwire.uri import Uri
+
 from ..agent.credential import write_private
-from ..config import LEVELS, Config, parse_address, user_name
+from ..config import LEVELS, Config, domain_name, parse_address, user_name
 from ..store.accounts import (
     ASSISTS,
     DOMAIN,
@@ -27,43 +29,30 @@ from ..store.accounts import (
     remove_account,
     set_account,
 )
-from ..store.database import Store, StoreError, migrate
+from ..store.setup_keys import MAX_AOR, ContactsFullError, change_contacts, contacts_of
 from ..transport.flow import Listener
-from .console import HERE, ConfigPath, err, fail, load_config, out, print_table, read_secret, run
+from .console import (
+    HERE,
+    ConfigPath,
+    err,
+    fail,
+    load_config,
+    open_store,
+    out,
+    print_table,
+    read_secret,
+    with_store,
+)
 
 if TYPE_CHECKING:
     from ..store.accounts import Account
+    from ..store.database import Store
 
 __all__ = ["commands"]
 
-_Result = TypeVar("_Result")
 _SECRET_BYTES = 24  # WIRE section 1.2 wants 128 bits at least
 
 commands = typer.Typer(help="The users of the domain.", no_args_is_help=True)
-
-
-def _store(config: Config) -> Store:
-    """The store, made or migrated where that has to be."""
-    try:
-        migrate(config.store_url)
-        return Store(config.store_url)
-    except StoreError as error:
-        raise fail(f"{config.where('store', 'url')}: {error}") from None
-
-
-def _with_store(work: Coroutine[None, None, _Result], store: Store) -> _Result:
-    async def opened() -> _Result:
-        await store.open()
-        try:
-            return await work
-        finally:
-            await store.close()
-
-    try:
-        return run(opened())
-    except StoreError as error:
-        work.close()
-        raise fail(f"store: {error}", status=1) from None
 
 
 @commands.command("add")
@@ -118,7 +107,7 @@ def account_add(
         # What it holds is kept nowhere else.
         raise fail(f"{path}: is there already; remove it, or name another file with --terminal")
     secret, shown = _secret(phone=phone, from_stdin=password_stdin)
-    store = _store(settings)
+    store = open_store(settings)
     work = add_account(
         store,
         settings.domain,
@@ -130,7 +119,7 @@ def account_add(
         mode=REDIRECT if redirect else None,
     )
     try:
-        added = _with_store(work, store)
+        added = with_store(work, store)
     except AccountExistsError as error:
         raise fail(str(error), status=1) from None
     if phone:
@@ -144,7 +133,7 @@ def account_add(
         write_private(path, _terminal_configuration(settings, added, neighbour).encode())
     except OSError as error:
         # A secret that nobody has is of no use.
-        _with_store(remove_account(store := _store(settings), user), store)
+        with_store(remove_account(store := open_store(settings), user, settings.domain), store)
         raise fail(f"{path}: {error.strerror}") from None
     out.print(f"sip:{user}@{settings.domain}: a terminal, its configuration is {path}", markup=False)
 
@@ -182,9 +171,9 @@ def _terminal_configuration(config: Config, account: "Account", neighbour: str) 
 def account_list(config: ConfigPath = HERE) -> None:
     """List the users."""
     settings = load_config(config)
-    store = _store(settings)
+    store = open_store(settings)
     table = Table("user", "kind", "digest", "mode", "level", "assist", "signer", "show", box=None)
-    for account in _with_store(list_accounts(store), store):
+    for account in with_store(list_accounts(store), store):
         kind = "terminal" if account.is_terminal else "phone"
         settings_of = (account.mode, account.level, account.assist, account.signer, account.show)
         table.add_row(f"sip:{account.user}@{settings.domain}", kind, account.algorithm.decode(), *settings_of)
@@ -266,9 +255,9 @@ def account_set(
         changes["show"] = {_Show.NOTHING: None, _Show.BOTH: ",".join(SHOWS)}.get(show, show.value)
     if not changes:
         raise fail("one of --mode, --level, --assist, --signer and --show is wanted")
-    store = _store(settings)
+    store = open_store(settings)
     try:
-        found = _with_store(set_account(store, user, **changes), store)
+        found = with_store(set_account(store, user, **changes), store)
     except AccountModeError as error:
         raise fail(str(error)) from None
     if not found:
@@ -293,13 +282,81 @@ def _signer(config: Config, user: str, signer: str) -> str | None:
     return signer
 
 
+@commands.command("contact")
+def account_contact(
+    user: Annotated[str, typer.Argument(help="The user part of sip:USER@domain.")],
+    add: Annotated[
+        list[str] | None, typer.Option(help="Who may be introduced, like sip:bob@b.example; as often as wanted.")
+    ] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(help="Who may not any more; keys under way between the two are forgotten.")
+    ] = None,
+    config: ConfigPath = HERE,
+) -> None:
+    """List and change whom a terminal lets be introduced to it: who may have setup keys made with it.
+
+    Keys that the terminal has got already are its own: forget them there.
+    """
+    settings = load_config(config)
+    added, removed = [_aor(text) for text in add or []], [_aor(text) for text in remove or []]
+    for aor in added:
+        if aor in removed:
+            raise fail(f"{aor}: to be added, or to be removed")
+        if aor == f"sip:{user}@{settings.domain}":
+            raise fail(f"{aor}: is {user} itself")
+    store = open_store(settings)
+    try:
+        found = with_store(_contact(store, settings.domain, user, added, removed), store)
+    except ContactsFullError as error:
+        raise fail(str(error), status=1) from None
+    if found is None:
+        raise fail(f"{user}: no such user", status=1)
+    for aor in found:
+        out.print(aor, markup=False)
+    if not found:
+        err.print(f"sip:{user}@{settings.domain}: no contacts", markup=False)
+
+
+async def _contact(store: "Store", domain: str, user: str, add: list[str], remove: list[str]) -> list[str] | None:
+    """Change contacts; returns those that there are then, None where there is no such user."""
+    account = next((one for one in await list_accounts(store) if one.user == user), None)
+    if account is None:
+        return None
+    if add and not account.is_terminal:
+        raise fail(f"{user}: is a phone, and phones take no setup keys")
+    if add or remove:
+        await change_contacts(store, domain, user, add, remove)
+    return await contacts_of(store, user)
+
+
+def _aor(text: str) -> str:
+    """An address-of-record as an argument, in the form that it has in the store.
+
+    Raises:
+        typer.Exit: it is none; it has been told why.
+    """
+    try:
+        uri = Uri.parse((text if text[:4].lower() in ("sip:", "sips") else f"sip:{text}").encode("ascii"))
+        if not uri.is_sip or uri.user is None or uri.port is not None or uri.params or uri.headers:
+            raise ValueError("an address is wanted, like sip:bob@b.example")
+        domain_name(uri.host.decode("ascii").lower())
+    except (ParseError, UnicodeEncodeError):
+        raise fail(f"{text}: an address is wanted, like sip:bob@b.example") from None
+    except ValueError as error:
+        raise fail(f"{text}: {error}") from None
+    aor = uri.aor().decode("ascii")
+    if len(aor) > MAX_AOR:
+        raise fail(f"{text[:40]}...: longer than {MAX_AOR} characters")
+    return aor
+
+
 @commands.command("remove")
 def account_remove(
     user: Annotated[str, typer.Argument(help="The user part of sip:USER@domain.")], config: ConfigPath = HERE
 ) -> None:
-    """Remove a user, with its registrations."""
+    """Remove a user, with its registrations, contacts and setup keys."""
     settings = load_config(config)
-    store = _store(settings)
-    if not _with_store(remove_account(store, user), store):
+    store = open_store(settings)
+    if not with_store(remove_account(store, user, settings.domain), store):
         raise fail(f"{user}: no such user", status=1)
     out.print(f"sip:{user}@{settings.domain}: removed", markup=False)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..config import Config, ConfigError, domain_name, load
+from ..store.database import Store, StoreError, migrate
 
 __all__ = [
     "CONFIG_NAME",
@@ -20,12 +21,14 @@ __all__ = [
     "domain_argument",
     "fail",
     "load_config",
+    "open_store",
     "out",
     "print_table",
     "printable",
     "read_secret",
     "run",
     "told",
+    "with_store",
 ]
 
 _Result = TypeVar("_Result")
@@ -71,6 +74,40 @@ def run(work: Coroutine[None, None, _Result]) -> _Result:
     except ImportError:
         return asyncio.run(work)
     return uvloop.run(work)
+
+
+def open_store(config: Config) -> Store:
+    """The store, made or migrated where that has to be; `with_store` opens it.
+
+    Raises:
+        typer.Exit: it can't be used; it has been told why.
+    """
+    try:
+        migrate(config.store_url)
+        return Store(config.store_url)
+    except StoreError as error:
+        raise fail(f"{config.where('store', 'url')}: {error}") from None
+
+
+def with_store(work: Coroutine[None, None, _Result], store: Store) -> _Result:
+    """Run a coroutine while a store is open.
+
+    Raises:
+        typer.Exit: the store failed; it has been told why.
+    """
+
+    async def opened() -> _Result:
+        await store.open()
+        try:
+            return await work
+        finally:
+            await store.close()
+
+    try:
+        return run(opened())
+    except StoreError as error:
+        work.close()
+        raise fail(f"store: {error}", status=1) from None
 
 
 def told(error: Exception) -> str:

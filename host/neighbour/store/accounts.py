@@ -11,16 +11,16 @@ only where some are missing.
 import asyncio
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from sqlalchemy import Row, create_engine, delete, func, insert, make_url, or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Row, delete, func, insert, or_, select, update
 
 from sipwire.digest import MD5, SHA256, ha1
 
 from ..config import LEVELS, user_name
+from .database import read_at_once
 from .schema import accounts, agreements, bindings, counters
+from .setup_keys import forget_account
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -241,14 +241,21 @@ async def add_account(
     return _account((await store.read(select(accounts).where(accounts.c.user == user)))[0])
 
 
-async def remove_account(store: "Store", user: str) -> bool:
-    """Remove an account with its bindings and agreements; returns whether there was one."""
+async def remove_account(store: "Store", user: str, domain: str = "") -> bool:
+    """Remove an account with its bindings, agreements, contacts and setup keys; returns whether there was one.
+
+    Args:
+        store: an open store.
+        user: the user part of the AOR.
+        domain: of the account, so that others of it forget their keys with the user, and their consent.
+    """
     found = await store.read(select(accounts.c.user).where(accounts.c.user == user))
     await store.write(
         (_COUNT, {}),
         (delete(accounts).where(accounts.c.user == user), {}),
         (delete(bindings).where(bindings.c.user == user), {}),
         (delete(agreements).where(agreements.c.user == user), {}),
+        *forget_account(user, domain),
     )
     return bool(found)
 
@@ -326,19 +333,8 @@ def known_users(url: str) -> frozenset[str] | None:
     Args:
         url: of the database, as the configuration has it.
     """
-    try:
-        plain = make_url(url)
-        if plain.get_backend_name() == "sqlite" and not Path(plain.database or "").is_file():
-            return None  # to look must not make it
-        driver = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}.get(plain.get_backend_name())
-        engine = create_engine(plain.set(drivername=driver or plain.drivername))
-        try:
-            with engine.connect() as connection:
-                return frozenset(connection.execute(select(accounts.c.user)).scalars())
-        finally:
-            engine.dispose()
-    except (SQLAlchemyError, ModuleNotFoundError, OSError):
-        return None
+    rows = read_at_once(url, select(accounts.c.user))
+    return None if rows is None else frozenset(row.user for row in rows)
 
 
 def _account(row: Row[Any]) -> Account:

@@ -14,11 +14,11 @@ import structlog
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.util import CommandError
-from sqlalchemy import Executable, Row, create_engine, event, inspect
+from sqlalchemy import Executable, Row, create_engine, event, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-__all__ = ["Statement", "Store", "StoreBusyError", "StoreError", "migrate", "probe"]
+__all__ = ["Statement", "Store", "StoreBusyError", "StoreError", "migrate", "probe", "read_at_once"]
 
 _log = structlog.get_logger("store")
 _MAX_BATCH = 500  # statements per commit: beyond that nobody gains and the first one waits
@@ -45,10 +45,10 @@ def _sync_url(url: str) -> str:
 
 
 def _tune(connection: Any, _: Any) -> None:
-    """SQLite for a server: readers beside the writer, and nothing lost by a power cut."""
+    """SQLite for a server: readers beside the writer, nothing lost by a power cut, nothing left of what was deleted."""
     try:
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "secure_delete=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
     except Exception:
@@ -107,6 +107,28 @@ def probe(url: str) -> None:
         raise StoreError(_first_line(error)) from error
 
 
+def read_at_once(url: str, statement: Executable) -> list[Row[Any]] | None:
+    """The rows of a SELECT, read at once and without a store; None where there is no such database or table yet.
+
+    Args:
+        url: of the database, as the configuration has it.
+        statement: the SELECT.
+    """
+    try:
+        plain = make_url(url)
+        if plain.get_backend_name() == "sqlite" and not Path(plain.database or "").is_file():
+            return None  # to look must not make it
+        driver = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}.get(plain.get_backend_name())
+        engine = create_engine(plain.set(drivername=driver or plain.drivername))
+        try:
+            with engine.connect() as connection:
+                return list(connection.execute(statement).fetchall())
+        finally:
+            engine.dispose()
+    except _FAILURES:
+        return None
+
+
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
@@ -125,7 +147,7 @@ class Store:
     def __init__(self, url: str, max_queued: int = _MAX_QUEUED) -> None:
         self.url = url
         try:
-            self._engine: AsyncEngine = create_async_engine(url)
+            self._engine: AsyncEngine = create_async_engine(url, hide_parameters=True)
         except _FAILURES as error:
             raise StoreError(_first_line(error)) from error
         if url.startswith("sqlite"):

@@ -14,7 +14,16 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["accounts", "agreements", "bindings", "counters", "metadata", "secrets"]
+__all__ = [
+    "account_contacts",
+    "accounts",
+    "agreements",
+    "bindings",
+    "counters",
+    "metadata",
+    "secrets",
+    "setup_keys",
+]
 
 metadata = MetaData()
 
@@ -78,6 +87,32 @@ agreements = Table(
     Column("sent_seq", BigInteger, nullable=False),
     Column("received_seq", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+)
+
+#: Whom a user takes setup keys from (WIRE section 4.3), by address-of-record.
+account_contacts = Table(
+    "account_contacts",
+    metadata,
+    Column("user", String(128), primary_key=True),
+    Column("aor", String(256), primary_key=True),
+)
+
+#: Setup keys on their way to a user's terminal: ``user`` gets it, to share it with ``peer``. ``state`` says how far it
+#: is, see `store.setup_keys`; ``key`` is there until it is delivered.
+setup_keys = Table(
+    "setup_keys",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("user", String(128), nullable=False),
+    Column("peer", String(256), nullable=False, index=True),
+    Column("kid", String(16), nullable=False),
+    Column("key", LargeBinary, nullable=True),
+    Column("uses", BigInteger, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Column("ends_at", BigInteger, nullable=False, index=True),
+    Column("state", String(16), nullable=False, index=True),
+    UniqueConstraint("user", "peer", "kid"),
+    sqlite_autoincrement=True,  # no number is given twice: what comes of one that is gone is no other's
 )
 
 #: Numbers that only rise. ``accounts`` does with every change of that table: by no clock, which may be set back.

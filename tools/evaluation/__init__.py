@@ -1,0 +1,1 @@
+"""What the hybrid model saves, measured, and what its keys between terminals risk, simulated: ``tools/evaluate``."""
