@@ -1,6 +1,10 @@
 """Calls by setup key: after the first the neighbours only route, and every call leaves another key (WIRE section 4)."""
 
+import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +20,12 @@ _SETTLED = 10  # calls until what is remembered of those before has come to its 
 _HEAP_MORE_BYTES = 2048
 _UNDER_WAY = 5  # packets, a tenth of a second
 _KEY_AT, _KEY_BYTES = 11, 32  # in a file of the terminal's, see device/terminal/keystore.py
+
+
+def wisp(*arguments: str) -> str:
+    """Run the command; returns what it says."""
+    command = [str(Path(sys.executable).with_name("wisp")), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def newest_key(lab: Lab, domain: str, user: str) -> bytes:
@@ -118,6 +128,38 @@ def test_a_neighbour_starts_again_between_calls(lab: Lab, domain: str) -> None:
         assert told_by(alice, bob) == ["setup-key", "setup-key"]
         part(caller, callee)
     assert pair.counts(domain) == operations(0)
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["both there", "Bob comes later"])
+def test_introduced_without_a_call(lab: Lab, is_late: bool) -> None:
+    """Alice wants to know Bob, whose account allows it: already their first call needs no neighbour's word."""
+    pair = Pair(lab, keyed=True)
+    pair.set_level("heavy")
+    wanted = json.loads(pair.files["a.example"].read_text())
+    wanted["setup"] = {"peers": ["sip:bob@b.example"], "life_s": 3600, "uses": 5}
+    pair.files["a.example"].write_text(json.dumps(wanted))
+    wisp("account", "contact", "bob", "--add", "sip:alice@a.example", "--config", str(lab.configuration("b.example")))
+    for domain in DOMAINS:
+        pair.start_neighbour(domain)
+    alice = lab.start_terminal(pair.files["a.example"])
+    if is_late:
+        assert alice.wait_for("key", 20)["by"] == "neighbour"  # his neighbour has it
+        pair.stop_neighbour("b.example", at_once=True)
+        pair.start_neighbour("b.example")
+    bob = lab.start_terminal(pair.files["b.example"])
+    told = [one.wait_for("key", 20) for one in (alice, bob)]
+    assert [one["by"] for one in told] == ["neighbour", "neighbour"]
+    assert told[1]["peer"] == alice.aor
+    assert 3590 <= told[1]["life_s"] <= 3600
+    assert len(keys_of(lab)) == 1
+    before = [pair.counts(domain) for domain in DOMAINS]
+    connect(bob, alice)
+    assert told_by(alice, bob) == ["setup-key", "setup-key"]
+    part(alice, bob)
+    assert [pair.counts(domain) for domain in DOMAINS] == before
+    said = wisp("keys", "--config", str(lab.configuration("b.example")))
+    assert alice.aor in said
+    assert "delivered" in said
 
 
 def test_trust_taken_back(lab: Lab) -> None:
