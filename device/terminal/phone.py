@@ -91,13 +91,10 @@ class Phone:
         self._outset = None  # of our call
         self._invite = None  # the INVITE's transaction
         self._body = b""  # what to answer the INVITE with
-        self._agreed = None  # and what that agrees on
-        self._proof = None  # and by what we show that it is ours
+        self._agreed = self._proof = None  # what that agrees on, and what shows that it is ours
         self._local_tag = b""
-        self._ok = None  # our 2xx, until its ACK
-        self._repeat_at = self._end_at = None
-        self._repeat_ms = 0
-        self._since = 0
+        self._ok = self._repeat_at = self._end_at = None  # our 2xx, until its ACK
+        self._repeat_ms = self._since = 0
         self._can_cancel = False
         self._leaving = None  # why, where it ends with the ACK
         self.trust.begin()
@@ -377,7 +374,7 @@ class Phone:
         if request.to.tag:
             self._handle_within(transaction, request, now)
         elif request.method != "INVITE":
-            self._take_aside(transaction, request, now)
+            call("terminal.asides", "take", self._agent, self.trust, transaction, request, now)
         elif self.state == IDLE:
             self._ring(transaction, request, now)
         elif self._dialog is not None and self._dialog.call_id == request.call_id:
@@ -421,13 +418,10 @@ class Phone:
             elif method == "INFO":
                 call("terminal.texting", "take_digit", agent, transaction, request, now)
             else:
-                self._take_aside(transaction, request, now)
+                call("terminal.asides", "take", self._agent, self.trust, transaction, request, now)
         except MemoryError:
             dialog.remote_cseq = before  # its repetition may fare better
             raise
-
-    def _take_aside(self, transaction, request, now):
-        call("terminal.asides", "take", self._agent, self.trust, transaction, request, now)
 
     def _ring(self, transaction, request, now):
         """A new call: check it, make ready to answer, and ring."""

@@ -65,9 +65,10 @@ def reserve(trust, keys, key, now):
     Raises:
         OSError: the flash can't be written.
     """
-    trust.seq = key.sent
-    key.sent = trust.last = key.sent + _STRIDE
+    last = key.sent
+    key.sent += _STRIDE
     keystore.save(trust.config.keys, trust.peer, keys, trust.calendar.seconds(now))
+    trust.seq, trust.last = last, key.sent  # not before they are written: they would be used again
 
 
 def next_number(trust, now):

@@ -1,4 +1,4 @@
-"""Measure the codec, the terminal, the neighbour and its agent, each beside a floor or a peer in the same run."""
+"""Measure codec, terminal, neighbour, its agent and setup keys, each beside a floor or a peer in the same run."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import agent, codec, connections, contacts, proxy, terminal
+from benchmarks import agent, codec, connections, contacts, proxy, setup, terminal
 from benchmarks.report import machine, versions
 from debian import UnavailableError
 from lab.processes import LabError
@@ -29,10 +29,11 @@ _BENCHMARKS: dict[str, tuple[Callable[[Console], None], Callable[[Console], None
         lambda console: proxy.run(console, run_s=2, repeats=1, steps=0),
     ),
     "agent": (lambda console: agent.run(console, 500, 7, 500), lambda console: agent.run(console, 100, 1, 100)),
+    "setup": (lambda console: setup.run(console, 200, 9, 50), lambda console: setup.run(console, 30, 3, 20)),
 }
 _WIDTH = 100
 # What takes part beside Python and its libraries.
-_PARTS = {"memory": {"micropython"}, "srtp": {"micropython"}, "proxy": {"sipp"}}
+_PARTS = {"memory": {"micropython"}, "srtp": {"micropython"}, "setup": {"micropython"}, "proxy": {"sipp"}}
 
 
 def main() -> int:
