@@ -46,7 +46,6 @@ _MAX_LINE_BYTES = const(1024)  # of a header: 400
 _MAX_LINES = const(64)  # start line and headers: 400
 _TOO_LARGE = "too large"
 _MAX_DONE = const(4)  # requests of ours that are remembered when they have been answered, for answers that come twice
-_ACKED_MS = const(27000)  # 64*T1 - T4
 _MAX_ANSWERED = const(5)  # requests of others that are, beside the newest one: they may come twice
 _MAX_CLIENTS = const(16)  # requests of ours; a peer that answers for ever new phones gets neither ACK nor BYE then
 _MAX_SERVERS = const(8)  # requests from others that are remembered at once; where none is done, a further one gets 503
@@ -98,6 +97,7 @@ class UserAgent:
         self.malformed = 0
         self._clients = {}
         self._servers = {}
+        self._number = 0  # of the last of them: a dict keeps no order here
 
     @property
     def timer_at(self):
@@ -306,6 +306,8 @@ class UserAgent:
             response.add("Retry-After", b"10")
             self._emit(response.serialize(), False)
             return
+        self._number += 1
+        transaction.number = self._number
         self._servers[transaction.key] = transaction
         try:
             request.compact()
@@ -344,23 +346,22 @@ class UserAgent:
             self.abandon(min(done, key=_end_of))
 
     def _make_room(self):
-        """Forget what was answered longest ago, where there is much of it.
+        """Forget the oldest that has been answered, where there is much of it.
 
         It is remembered for repetitions alone, and all but an INVITE that waits for its ACK may be answered anew. So
         nobody's OPTIONS keep somebody's BYE from being heard.
         """
         done = [one for one in self._servers.values() if _is_done(one)]
         if done and (len(done) > _MAX_ANSWERED or len(self._servers) >= _MAX_SERVERS):
-            self._servers.pop(min(done, key=_age_of).key)
+            self._servers.pop(min(done, key=_number_of).key)
 
 
 def _end_of(transaction):
     return transaction.end_at
 
 
-def _age_of(server):
-    """What is the smaller the longer ago it was answered: an INVITE that has its ACK ends earlier than others."""
-    return server.end_at + (_ACKED_MS if server.state == CONFIRMED else 0)
+def _number_of(server):
+    return server.number
 
 
 def _is_done(server):
