@@ -760,7 +760,8 @@ def _name_attributes(modules: list[_Module]) -> dict[str, str]:
 
     A name may be that of several classes, and means the same new one everywhere, since nobody knows here which class an
     object is of. Names that no class has together become the same one, so that few are needed. What an object of
-    somebody else's may have, what stays apart knows, and what is ever written as a string keeps its name.
+    somebody else's may have, what stays apart knows, and what is ever written as a string keeps its name. So does what
+    no class gives its own objects; where one does, nobody may give it to an object of another.
     """
     classes = [names for module in modules for names in _attributes_of_classes(module)]
     foreign = {name for kind in _FOREIGN for name in dir(kind)} | _FOREIGN_NAMES

@@ -97,7 +97,7 @@ class UserAgent:
         self.malformed = 0
         self._clients = {}
         self._servers = {}
-        self._number = 0  # of the last of them: a dict keeps no order here
+        self._serial = 0  # of the last of them: a dict keeps no order here
 
     @property
     def timer_at(self):
@@ -306,8 +306,8 @@ class UserAgent:
             response.add("Retry-After", b"10")
             self._emit(response.serialize(), False)
             return
-        self._number += 1
-        transaction.number = self._number
+        self._serial += 1
+        transaction.serial = self._serial
         self._servers[transaction.key] = transaction
         try:
             request.compact()
@@ -353,15 +353,15 @@ class UserAgent:
         """
         done = [one for one in self._servers.values() if _is_done(one)]
         if done and (len(done) > _MAX_ANSWERED or len(self._servers) >= _MAX_SERVERS):
-            self._servers.pop(min(done, key=_number_of).key)
+            self._servers.pop(min(done, key=_serial_of).key)
 
 
 def _end_of(transaction):
     return transaction.end_at
 
 
-def _number_of(server):
-    return server.number
+def _serial_of(server):
+    return server.serial
 
 
 def _is_done(server):
