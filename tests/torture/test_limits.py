@@ -7,7 +7,23 @@ import pytest
 from conftest import ROOT
 
 from neighbour.aes import new_aes
-from sipwire import aes_cm, compat, crypto, digest_server, grammar, headers, hop, message, sdp, srtcp, srtp, stream, uri
+from sipwire import (
+    aes_cm,
+    compat,
+    crypto,
+    digest_server,
+    grammar,
+    headers,
+    hop,
+    introduction,
+    message,
+    sdp,
+    setup,
+    srtcp,
+    srtp,
+    stream,
+    uri,
+)
 from sipwire.agreement import hop_nonce, hop_spi, parse_mechanisms
 from sipwire.crypto import Crypto
 from sipwire.errors import ParseError, SecurityError, StateError
@@ -165,6 +181,8 @@ def remembered(read: Callable[[bytes], object], text: bytes) -> Callable[[int], 
 
 Limit = tuple[str, int, Callable[[int], object], type[Exception], int]
 #: Name, value, what has to work at it and not beyond, the error beyond and its status.
+SETUP_KEY = b'kid=0011223344556677;seq=%%d;nonce="%s";mac="%s"' % (b"A" * 22 + b"==", b"A" * 43 + b"=")
+KEY_LINE = b"sip:a@b.example " + b"A" * 43 + b"= 1 1\r\n"
 LIMITS: list[Limit] = [
     ("message.MAX_MESSAGE_BYTES", message.MAX_MESSAGE_BYTES, lambda n: parse(message_of(n)), ParseError, 513),
     ("message.MAX_HEAD_BYTES", message.MAX_HEAD_BYTES, lambda n: parse(head_of(n)), ParseError, 513),
@@ -191,6 +209,15 @@ LIMITS: list[Limit] = [
     ("digest_server._MAX_NONCE_BYTES", digest_server._MAX_NONCE_BYTES, cnonce, ParseError, 400),
     ("agreement._MAX_SPI", 0xFFFFFFFF, spi, ParseError, 400),
     ("agreement.HOP_NONCE_BYTES", 16, nonce_of, ParseError, 400),
+    ("setup.MAX_NUMBER", setup.MAX_NUMBER, lambda n: setup.SetupKey.parse(SETUP_KEY % n), ParseError, 400),
+    ("introduction.MAX_PEERS", introduction.MAX_PEERS, lambda n: introduction.read_keys(KEY_LINE * n), ParseError, 400),
+    (
+        "introduction.MAX_PEERS",
+        introduction.MAX_PEERS,
+        lambda n: introduction.read_peers([b"<sip:a@b.example>;life=1;uses=1"] * n),
+        ParseError,
+        400,
+    ),
     ("hop.MAX_SEQ", hop.MAX_SEQ, frame_number, StateError, 0),
     ("hop.MAX_SEQ", hop.MAX_SEQ, forged_number, SecurityError, 0),
     ("srtp._MAX_ROC", srtp._MAX_ROC, rollover, StateError, 0),
