@@ -52,7 +52,7 @@ def accept(trust, response, now):
     if header.kid != trust.kid or header.seq != number or not same(header.mac, good):
         raise ParseError("Setup-Key", 403, "wrong")
     trust.keys = trust.kid, trust.key, SetupKey(trust.kid, number, nonce).random, header.random
-    trust.is_shown()
+    trust.show_peer()
     keys = keystore.load(trust.config.keys, trust.peer)
     if len(keys) > 1 and keys[0].kid == trust.kid:
         try:

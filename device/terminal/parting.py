@@ -144,7 +144,6 @@ def revoke(config, agent, uri, now, is_open, told):
         now: milliseconds.
         is_open: whether there is a neighbour to send by.
         told: makes a callback for what is sent, of the address-of-record.
-
     """
     peer = Uri.parse(uri).aor()
     keys = keystore.load(config.keys, peer)

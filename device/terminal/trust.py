@@ -67,7 +67,7 @@ class Trust:
         self.by = self.verified = self.first = None
         self.without()
 
-    def is_shown(self):
+    def show_peer(self):
         """It is shown who the other side is."""
         self.by, self.verified = "setup-key", self.peer
         self.is_vouched = False

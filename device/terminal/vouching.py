@@ -91,7 +91,7 @@ def _ready(trust, header):
     made = SetupKey.make(trust.kid, header.seq, urandom(NONCE_BYTES))
     trust.header = made.seq, made.nonce, header.nonce
     trust.keys = trust.kid, trust.key, header.random, made.random
-    trust.is_shown()
+    trust.show_peer()
 
 
 def answer(trust, request, body):

@@ -18,7 +18,7 @@ from terminal.config import make_config
 from terminal.phone import Phone
 from terminal.useragent import UserAgent
 
-FOLDER = "/tmp/wisp-keys-"
+FOLDER = (os.getenv("TMPDIR") or "/tmp") + "/wisp-keys-"
 HEAVY = b'level=heavy;verified="%s";by="%s";signed;encrypted;tls'
 MEDIUM = b'level=medium;by="%s";tls'
 

@@ -279,6 +279,32 @@ class DescriptionTest(AttackCase):
         pair.hang_up()
         self.assertWell()
 
+    def test_another_key_within_a_call(self):
+        """Nor is it changed under the name of another one, nor by who asks what we would offer."""
+        pair = self.pair
+        pair.dial()
+        pair.answer()
+        before = pair.bob.media.agreed
+
+        def way(sender, message):
+            if message.get("setup-key") is not None:
+                message.set("Setup-Key", message.get("setup-key").replace(self.key.kid, b"0011223344556677"))
+            return message
+
+        pair.way = way
+        pair.alice.do(pair.alice.phone.hold, True, pair.now)
+        pair.advance(1000)
+        self.assertEqual(pair.told(pair.alice, "refused")["reason"], "403")
+        invite = anew(pair.requests("INVITE")[-1], 1000)
+        header = SetupKey.parse(invite.get("setup-key"))
+        header.kid, header.seq = self.key.kid, header.seq + 1
+        sides = (pair.alice.aor, pair.bob.aor)
+        header.mac = header.compute(mac_key(self.key.key), b"invite", sides, (invite.call_id, 1000))
+        invite.set("Setup-Key", header.serialize())
+        invite.set_body(b"", b"")
+        self.assertEqual(self.send(invite), 488)
+        self.assertTrue(pair.bob.media.agreed is before)
+
     def test_a_header_that_belongs_elsewhere(self):
         """Into a call that has no key one can't be brought."""
         pair = self.pair
@@ -343,6 +369,45 @@ class IdentityTest(AttackCase):
             pair.way = None
             pair.advance(70000)
         self.assertWell()
+
+    def test_an_answer_to_another_question(self):
+        """By who has the key, but with another number, or under the name of another key."""
+        pair = self.pair
+        for name, value in (("seq", 1000), ("kid", b"0011223344556677")):
+
+            def way(sender, message, name=name, value=value):
+                if sender is pair.bob and message.body:
+                    header = SetupKey.parse(message.get("setup-key"))
+                    asked = SetupKey.parse(pair.requests("INVITE")[-1].get("setup-key"))
+                    setattr(header, name, value)
+                    sides = (pair.alice.aor, pair.bob.aor)
+                    call = (message.call_id, message.cseq.number)
+                    header.mac = header.compute(mac_key(self.key.key), ANSWER, sides, call, asked.nonce, message.body)
+                    message.set("Setup-Key", header.serialize())
+                return message
+
+            pair.clear()
+            pair.way = way
+            pair.dial()
+            pair.answer()
+            self.assertEqual(pair.told(pair.alice, "connected"), {}, name)
+            self.assertEqual(pair.told(pair.alice, "ended")["reason"], "wrong Setup-Key")
+            pair.way = None
+            pair.advance(70000)
+        self.assertWell()
+
+    def test_a_call_for_somebody_else(self):
+        """Alice herself shows who she is to Carol, whose calls go to Bob: it is not him whom she means."""
+        pair = self.pair
+        invite = self.invite()
+        header = SetupKey.parse(invite.get("setup-key"))
+        invite.set("To", b"<sip:carol@b.example>")
+        call = (invite.call_id, invite.cseq.number)
+        sides = (pair.alice.aor, b"sip:carol@b.example")
+        header.mac = header.compute(mac_key(self.key.key), b"invite", sides, call, b"-", invite.body)
+        invite.set("Setup-Key", header.serialize())
+        self.assertEqual(self.send(invite), 403)
+        self.assertSilent()
 
     def test_swapped_identities(self):
         """The right MAC under another name."""

@@ -10,6 +10,7 @@ from sipwire.setup import SetupKey
 from terminal import keystore, parting
 from terminal.addressing import told
 from terminal.clock import Calendar
+from terminal.negotiation import Negotiation
 
 LIFE_S = 2592000
 
@@ -241,6 +242,20 @@ class LaterCallTest(PairCase):
         self.assertEqual(pair.call(pair.alice), ("setup-key", "setup-key"))
         self.assertShared()
 
+    def test_the_old_key_goes_when_the_new_one_is_used(self):
+        """At once, and not with the end of the call."""
+        pair = self.pair
+        for caller in pair.ends:
+            if not pair.alice.keys(pair.bob):
+                self.acquaint()
+            pair.call(pair.bob, pair.alice)
+            self.assertEqual([len(end.keys(pair.other(end))) for end in pair.ends], [1, 2])
+            pair.dial(caller)
+            pair.answer(pair.other(caller))
+            self.assertEqual([len(end.keys(pair.other(end))) for end in pair.ends], [1, 1])
+            pair.hang_up()
+            pair.advance(70000)
+
     def test_the_new_key_that_the_other_side_never_got(self):
         pair = self.pair
         self.acquaint()
@@ -449,6 +464,29 @@ class EndTest(PairCase):
                 pair.advance(70000)
                 self.assertEqual(pair.call(caller), ("setup-key", "setup-key"))
                 self.assertShared()
+
+    def test_no_memory_to_ring(self):
+        """The INVITE has been taken, and the phone can't ring: its caller repeats it, and that is no replay."""
+        pair = self.pair
+        self.acquaint()
+        real = Negotiation.read
+
+        def read(session, request):
+            Negotiation.read = real
+            raise MemoryError("told")
+
+        Negotiation.read = read
+        try:
+            with self.assertRaises(MemoryError):
+                pair.dial()
+        finally:
+            Negotiation.read = real
+        uses = pair.bob.keys(pair.alice)[0].uses
+        pair.advance(1000)
+        self.assertEqual(pair.bob.phone.state, "ringing")
+        self.assertEqual(pair.bob.keys(pair.alice)[0].uses, uses)
+        pair.answer()
+        self.assertEqual([pair.told(end, "connected")["by"] for end in pair.ends], ["setup-key", "setup-key"])
 
     def test_no_room_in_the_flash(self):
         """What can't be written down is not used: the call goes through with the neighbours' help."""

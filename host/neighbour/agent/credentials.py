@@ -412,14 +412,7 @@ class CredentialService:
     async def _reach(self, one: _Subscription) -> "Flow":
         """A trunk to the domain that subscribed, whatever its Contact and Record-Route say."""
         scheme = b"sips" if one.dialog.target[:5].lower() == b"sips:" else b"sip"
-        error: TrunkError | None = None
-        for target in await self._resolver.locate(Uri(one.domain.encode(), scheme=scheme)):
-            try:
-                return await self._trunks.flow(target)
-            except TrunkError as failure:
-                self._resolver.failed(target)
-                error = failure
-        raise error or TrunkError("nowhere to go")
+        return await self._trunks.reach(Uri(one.domain.encode(), scheme=scheme), self._resolver)
 
     async def _stream(self, flow: UdpFlow) -> "Flow":
         """By TCP what is too large for a datagram; where that can't be had, by UDP all the same."""

@@ -157,14 +157,7 @@ class Offers:
 
     async def _reach(self, domain: str) -> "Flow":
         """A trunk to a domain, over TLS: as if for a sips URI, whatever else the configuration allows."""
-        error: TrunkError | None = None
-        for target in await self._resolver.locate(Uri(domain.encode("latin-1"), scheme=b"sips")):
-            try:
-                return await self._trunks.flow(target)
-            except TrunkError as failure:
-                self._resolver.failed(target)
-                error = failure
-        raise error or TrunkError("nowhere to go")
+        return await self._trunks.reach(Uri(domain.encode("latin-1"), scheme=b"sips"), self._resolver)
 
     async def _settle(self, held: "Held", answer: Response | str) -> None:
         """Go on by what the peer's neighbour has answered."""

@@ -25,7 +25,10 @@ from .udp import UdpFlow, UdpTransport, socket_to
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sipwire.uri import Uri
+
     from ..metrics import Metrics
+    from ..resolver import Resolver
     from .flow import Flow, Listener
     from .stream import ConnectionUser
 
@@ -110,6 +113,26 @@ class Trunks:
                 raise TrunkError(f"no udp listener from which {target.host} can be reached")
             return UdpFlow(transport, (target.host, target.port))
         return await self._connection(target, self._timeout_s)
+
+    async def reach(self, uri: "Uri", resolver: "Resolver") -> "Flow":
+        """The way to the first server of a domain that can be reached, for what has no other branch to go on with.
+
+        Args:
+            uri: where to.
+            resolver: finds its servers, and hears of those that can't be reached.
+
+        Raises:
+            ResolveError: there are none.
+            TrunkError: none can be reached.
+        """
+        error: TrunkError | None = None
+        for target in await resolver.locate(uri):
+            try:
+                return await self.flow(target)
+            except TrunkError as failure:
+                resolver.failed(target)
+                error = failure
+        raise error or TrunkError("nowhere to go")
 
     async def stream_to(self, flow: UdpFlow) -> Connection:
         """A TCP connection to where a UDP flow leads, for a request too large for a datagram.
