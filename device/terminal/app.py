@@ -156,6 +156,8 @@ class Terminal:
             except MemoryError:
                 self._room = None
                 rounds += 1
+                if self.phone:
+                    self.agent.make_room()
                 starved()
                 if rounds == _MAX_STARVED:
                     raise

@@ -8,6 +8,7 @@ After registration everything is in frames, both ways. A plain datagram is only 
 that went out plain.
 """
 
+import gc
 from binascii import hexlify
 from os import urandom
 
@@ -196,11 +197,15 @@ class UserAgent:
             self.outgoing.append(self._link.seal(data))
 
     def _flush(self, transaction, plain):
-        try:
-            for data in transaction.take_outgoing():
-                self._emit(data, plain)
-        except MemoryError:
-            starved()  # lost, like any datagram may be; transactions repeat what matters
+        for data in transaction.take_outgoing():
+            try:
+                try:
+                    self._emit(data, plain)
+                except MemoryError:
+                    self.make_room(transaction)
+                    self._emit(data, plain)
+            except MemoryError:
+                starved()  # lost, like any datagram may be; transactions repeat what matters
 
     @staticmethod
     def _forget(table, transaction):
@@ -300,7 +305,7 @@ class UserAgent:
             return
         kind = InviteServer if request.method == "INVITE" else NonInviteServer
         transaction = kind(request, False, now)
-        self._make_room()
+        self._forget_answered()
         if len(self._servers) >= _MAX_SERVERS:
             response = request.response(503, "Service Unavailable", token(4))
             response.add("Retry-After", b"10")
@@ -345,7 +350,21 @@ class UserAgent:
         if len(done) > _MAX_DONE:
             self.abandon(min(done, key=_end_of))
 
-    def _make_room(self):
+    def make_room(self, but=None):
+        """Forget what has been answered, but for the newest request, where memory is wanted: it lies in large pieces.
+
+        Args:
+            but: a transaction that stays as well.
+        """
+        for one in [entry[0] for entry in self._clients.values()]:
+            if not one.request and one is not but:
+                self.abandon(one)
+        for one in list(self._servers.values()):
+            if _is_done(one) and one is not but and one.serial != self._serial:
+                self._servers.pop(one.key)
+        gc.collect()
+
+    def _forget_answered(self):
         """Forget the oldest that has been answered, where there is much of it.
 
         It is remembered for repetitions alone, and all but an INVITE that waits for its ACK may be answered anew. So

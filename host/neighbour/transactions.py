@@ -113,7 +113,7 @@ class _Shell:
                 self._layer.send(data, self.flow)
             except FlowClosedError as error:
                 # Later, so that whoever made the transaction knows it before its failure.
-                self._layer.loop.call_soon(self._not_sent, data, str(error))
+                self._layer.loop.call_soon(self._not_sent, data, self.flow, str(error))
                 return
         if machine.state in _SETTLED:
             self.request = machine.request = GONE
@@ -140,9 +140,9 @@ class _Shell:
         self.machine.handle_timer(now)
         self._after()
 
-    def _not_sent(self, data: bytes, reason: str) -> None:
-        """This could not be sent."""
-        del data
+    def _not_sent(self, data: bytes, flow: Flow, reason: str) -> None:
+        """This could not be sent, on that flow."""
+        del data, flow
         self._failed(reason)
 
     def _failed(self, reason: str) -> None:
@@ -227,12 +227,13 @@ class Server(_Shell):
         self.machine.transport_failed()
         self._after()
 
-    def _not_sent(self, data: bytes, reason: str) -> None:
+    def _not_sent(self, data: bytes, flow: Flow, reason: str) -> None:
         """A response's connection is gone: a peer gets it by another (RFC 3261 section 18.2.2)."""
-        if self.flow is self.origin and isinstance(self.flow, Connection) and self.flow.identities:
-            self._layer.spawn(self._send_again(data, self.flow))
+        # The other may have been found meanwhile, for the response before.
+        if flow is self.origin and isinstance(flow, Connection) and flow.identities:
+            self._layer.spawn(self._send_again(data, flow))
         else:
-            super()._not_sent(data, reason)
+            super()._not_sent(data, flow, reason)
 
     async def _send_again(self, data: bytes, gone: Connection) -> None:
         try:
@@ -297,12 +298,12 @@ class Client(_Shell):
         self.machine.transport_failed()
         self._after()
 
-    def _not_sent(self, data: bytes, reason: str) -> None:
+    def _not_sent(self, data: bytes, flow: Flow, reason: str) -> None:
         """A connection that is about to end can't say why before it has: we are told then."""
-        if isinstance(self.flow, Connection) and self.flow.closed_because is None:
+        if isinstance(flow, Connection) and flow.closed_because is None:
             self._pump()  # the timers run, whatever becomes of it
         else:
-            super()._not_sent(data, reason)
+            super()._not_sent(data, flow, reason)
 
     def _failed(self, reason: str) -> None:
         self.failure = reason

@@ -106,7 +106,7 @@ class HopSender:
         self._cipher = CounterMode(new_aes(keys.key), keys.salt, _CALL_BLOCKS)
         self._mac = Hmac(keys.auth)
 
-    def seal(self, message: bytes) -> bytes:
+    def seal(self, message: bytes) -> bytearray:
         """The next frame; an empty message is a keep-alive.
 
         Raises:
@@ -123,7 +123,7 @@ class HopSender:
         frame[_HEADER_BYTES:end] = message
         self._cipher.apply(frame, _HEADER_BYTES, end, self.spi, self.seq >> 16, self.seq & 0xFFFF)
         frame[end:] = self._mac.digest(memoryview(frame)[:end])[:_TAG_BYTES]
-        return bytes(frame)
+        return frame  # without a copy: it is large, for a weak device
 
 
 class HopReceiver:

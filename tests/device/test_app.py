@@ -134,6 +134,18 @@ class LifeTest(Case):
         events = world.run((1000, lambda: world.board.typed.append(MemoryError)), (2000, "status"), (3000, "call bob"))
         self.assertEqual(self.names(events)[:5], ["started", "registered", "starved", "status", "calling"])
 
+    def test_out_of_memory_forgets_what_is_answered(self):
+        """Only repetitions would want it."""
+        world = self.world
+        asked = [options(call_id=b"x"), options(call_id=b"y")]
+        script = [(1000 + 100 * i, lambda i=i: world.deliver(asked[i % 2])) for i in range(6)]
+        script.insert(4, (1350, lambda: world.board.typed.append(MemoryError)))
+        events = world.run(*script)
+        self.assertEqual(self.names(events), ["started", "registered", "starved"])
+        tags = [one.to.tag for one in world.messages]
+        self.assertEqual((tags[0] == tags[2], tags[1] == tags[3]), (True, True))
+        self.assertEqual((tags[2] == tags[4], tags[3] == tags[5]), (False, True))  # y was the newest
+
     def test_no_room_for_a_large_datagram(self):
         """Where there is not so much of it in one piece, what most messages need will do."""
         world = self.world

@@ -430,6 +430,57 @@ class TransactionTest(WorldCase):
             world.deliver(one)
             self.assertEqual(world.take_one().to.tag, tag)
 
+    def test_no_memory_for_an_answer(self):
+        """What is remembered for repetitions alone goes first; where that is not enough the answer is lost."""
+        world = self.world
+        seal = world.link.seal
+        scarce = [0]
+
+        def sealing(message):
+            if scarce[0]:
+                scarce[0] -= 1
+                raise MemoryError("as told")
+            return seal(message)
+
+        world.link.seal = sealing
+        asked = [options(call_id=b"o%d" % i) for i in range(4)]
+        tags = []
+        for one in asked:
+            world.deliver(one)
+            tags.append(world.take_one().to.tag)
+        world.deliver(asked[1])
+        self.assertEqual(world.take_one().to.tag, tags[1])
+        newest = options(call_id=b"newest")
+        scarce[0] = 1
+        world.deliver(newest)
+        answered = world.take_one()
+        self.assertEqual(answered.status, 200)
+        world.deliver(newest)
+        self.assertEqual(world.take_one().to.tag, answered.to.tag)
+        world.deliver(asked[1])
+        self.assertNotEqual(world.take_one().to.tag, tags[1])
+        self.assertEqual(world.printed.take(), [])
+        scarce[0] = 2
+        world.deliver(options(call_id=b"last"))
+        self.assertEqual(world.take(), [])
+        self.assertEqual([event["event"] for event in world.printed.take()], ["starved"])
+        world.deliver(options(call_id=b"last"))
+        self.assertEqual(world.take_status(), 200)
+
+    def test_no_memory_while_a_call_is_answered(self):
+        """A call that waits for its ACK is not forgotten: its INVITE may come again."""
+        world = self.world
+        for i in range(3):
+            world.deliver(options(call_id=b"o%d" % i))
+        world.take()
+        call = world.ring()
+        world.phone.answer(world.now)
+        world.take()
+        world.agent.make_room()
+        world.deliver(call.invite)
+        self.assertEqual(self.phone.state, "answered")
+        self.assertNotIn(486, [one.message.status for one in world.take()])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -101,6 +101,13 @@ class Nobody:
         pass
 
 
+class Somebody(Nobody):
+    """Who knows a domain by its address."""
+
+    def identities_of(self, address: str) -> frozenset[str]:
+        return frozenset({"b.example"}) if address == "192.0.2.7" else frozenset()
+
+
 def transactions() -> Transactions:
     metrics, config = Metrics(), LimitsConfig()
     screen = Screen(Limits(config, metrics), Overload(config, metrics, {}), metrics)
@@ -147,6 +154,39 @@ def test_whose_connection_has_ended_is_answered_no_more() -> None:
         server.reject(404, "Not Found")
         server.answer_once(407, "Proxy Authentication Required")
         assert flow.tried == 1
+
+    run(work)
+
+
+def test_an_answer_while_another_way_is_found() -> None:
+    """A peer's connection is gone, and its second answer fails at the moment when there is one for the first."""
+
+    async def work() -> None:
+        layer, wire, asked = transactions(), Wire(), Asked()
+        layer.user = asked
+        found: asyncio.Future[Flow] = asyncio.get_running_loop().create_future()
+
+        async def again(_connection: Connection, _port: int | None) -> Flow:
+            return await found
+
+        layer.again = again
+        gone = Connection(Wire.listener, Somebody(), ours=False)  # type: ignore[arg-type]
+        gone.connection_made(Ending({"peername": ("192.0.2.7", 40000)}))
+        gone.connection_lost(None)
+        assert gone.identities == {"b.example"}
+        made = request("INVITE", "sip:bob@a.example", "carol", "b.example")
+        made.insert("Via", b"SIP/2.0/TCP 192.0.2.7;branch=z9hG4bKcarol")
+        layer.receive(made.serialize(), gone)
+        (server,) = asked.servers
+        server.admitted = True
+        server.respond(server.request.response(180, "Ringing", b"t"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        found.set_result(wire)
+        server.respond(server.request.response(486, "Busy Here", b"t"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert [data.split()[1] for data in wire.sent] == [b"180", b"486"]
 
     run(work)
 

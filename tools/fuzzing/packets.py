@@ -61,9 +61,9 @@ def _sent_rtcp() -> dict[bytes, bytes]:
 
 def _sent_frames() -> dict[bytes, bytes]:
     sender = HopSender(_SPI, _KEYS, new_aes)
-    sent = {sender.seal(message): message for message in _MESSAGES}
+    sent = {bytes(sender.seal(message)): message for message in _MESSAGES}
     sender.seq = MAX_SEQ - 1
-    sent[sender.seal(b"last")] = b"last"
+    sent[bytes(sender.seal(b"last"))] = b"last"
     return sent
 
 

@@ -96,7 +96,7 @@ class UdpTransport(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         """An ICMP error: somebody does not listen any more. Transactions find that out by their timers."""
 
-    def send(self, data: bytes, peer: tuple[str, int]) -> None:
+    def send(self, data: bytes | bytearray, peer: tuple[str, int]) -> None:
         """Send a datagram.
 
         Raises:
