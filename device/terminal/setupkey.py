@@ -1,7 +1,6 @@
 """What is done with setup keys when a call begins, changes and ends alike: headers, sides, numbers."""
 
 from sipwire.compat import const
-from sipwire.errors import ParseError
 from sipwire.setup import MAX_NUMBER, SetupKey
 from sipwire.uri import Uri
 
@@ -17,12 +16,10 @@ def header_of(message):
     """The Setup-Key of a message, or None.
 
     Raises:
-        ParseError: malformed, or several.
+        ParseError: malformed.
     """
-    values = message.get_all("setup-key")
-    if len(values) > 1:
-        raise ParseError("Setup-Key")
-    return SetupKey.parse(values[0]) if values else None
+    value = message.get("setup-key")
+    return None if value is None else SetupKey.parse(value)
 
 
 def sides_of(request):

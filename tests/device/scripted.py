@@ -454,9 +454,9 @@ class World(Neighbour):
         assert self.printed.take()[-1]["event"] == "incoming"
         return Call(request.call_id, request.get("from"), ringing.get("to"), request.cseq.number, request)
 
-    def talk_as_callee(self):
-        """A call to the terminal that stands; returns its `Call`."""
-        call = self.ring()
+    def talk_as_callee(self, **changes):
+        """A call to the terminal that stands; returns its `Call`. For ``changes`` see `invite`."""
+        call = self.ring(**changes)
         self.phone.answer(self.now)
         assert self.take_status() == 200
         self.deliver(call.ack())

@@ -281,6 +281,18 @@ class AnswerTest(WorldCase):
         self.assertSent((481, "BYE"))
         self.assertUsable()
 
+    def test_hang_ups_that_cross(self):
+        """RFC 5407 section 3.2.1: those of the last two calls."""
+        world = self.world
+        calls = []
+        for i in range(3):
+            calls.append(world.talk_as_callee(call_id=b"in-%d" % i))
+            self.phone.hang_up(world.now)
+            world.take()
+        for call, status in zip(calls, (481, 200, 200)):
+            world.deliver(call.request("BYE"))
+            self.assertSent((status, "BYE"))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -584,6 +584,90 @@ class RefusalTest(AttackCase):
                 self.assertEqual([one.kid for one in end.keys(pair.other(end))], [self.key.kid])
         self.assertWell()
 
+    def resealed(self, message, kind, **changes):
+        """Change a Setup-Key as only who has the key can."""
+        header = SetupKey.parse(message.get("setup-key"))
+        asked = (
+            header if isinstance(message, Request) else SetupKey.parse(self.pair.requests("BYE")[-1].get("setup-key"))
+        )
+        for name, value in changes.items():
+            setattr(header, name, value)
+        sides = (message.from_.parsed_uri().aor(), message.to.parsed_uri().aor())
+        nonce = b"-" if asked is header else asked.nonce
+        header.mac = header.compute(mac_key(self.key.key), kind, sides, (message.call_id, message.cseq.number), nonce)
+        message.set("Setup-Key", header.serialize())
+
+    def test_a_number_that_was_used(self):
+        """By who has the key: a BYE counts on, as every request does; and what it counted to is kept with the key."""
+        pair = self.pair
+
+        def way(sender, message):
+            if isinstance(message, Request) and message.method == "BYE":
+                self.resealed(message, b"bye", seq=pair.bob.phone.trust.seen)
+            return message
+
+        pair.way = way
+        self.assertEqual(pair.call(), ("setup-key", "setup-key"))
+        self.assertEqual([one.kid for one in pair.bob.keys(pair.alice)], [self.key.kid])
+        pair.way = None
+        self.assertEqual(pair.call(), ("setup-key", "setup-key"))
+        bye = SetupKey.parse(pair.requests("BYE")[-1].get("setup-key"))
+        self.assertEqual([(one.kid, one.seen) for one in pair.bob.keys(pair.alice)[1:]], [(self.key.kid, bye.seq)])
+        self.assertWell()
+
+    def test_a_bye_under_another_name(self):
+        """The dialog is found by its tags, but the next key is Alice's alone, and Bob's."""
+        pair = self.pair
+        for name, value in (("From", b"<sip:carol@a.example>;tag="), ("To", b"<sip:carol@b.example>;tag=")):
+
+            def way(sender, message, name=name, value=value):
+                if isinstance(message, Request) and message.method == "BYE":
+                    tag = message.get(name.lower()).rpartition(b"tag=")[2]
+                    message.set(name, value + tag)
+                    message = copy(message)
+                    self.resealed(message, b"bye")
+                return message
+
+            pair.way = way
+            pair.clear()
+            self.assertEqual(pair.call(), ("setup-key", "setup-key"))
+            self.assertEqual([one.kid for one in pair.bob.keys(pair.alice)], [self.key.kid])
+        self.assertWell()
+
+    def test_a_200_to_another_bye(self):
+        """By who has the key, but with another number, or under the name of another key."""
+        pair = self.pair
+        for name, value in (("seq", 1000), ("kid", b"0011223344556677"), ("life", None)):
+
+            def way(sender, message, name=name, value=value):
+                if not isinstance(message, Request) and message.cseq.method == "BYE":
+                    self.resealed(message, b"bye-answer", **{name: value})
+                return message
+
+            pair.way = way
+            self.assertEqual(pair.call(), ("setup-key", "setup-key"))
+            self.assertEqual([one.kid for one in pair.alice.keys(pair.bob)], [self.key.kid], name)
+            pair.way = None
+        self.assertWell()
+
+    def test_without_an_ack(self):
+        """A call that has not begun leaves no key, whoever hangs up."""
+        pair = self.pair
+        pair.way = lambda sender, one: None if isinstance(one, Request) and one.method == "ACK" else one
+        for leaver in (pair.alice, None):
+            pair.clear()
+            pair.dial()
+            pair.answer()
+            self.assertEqual(pair.told(pair.bob, "connected"), {})
+            if leaver:
+                pair.hang_up(leaver)
+            pair.advance(70000)
+            [bye] = [one for one in pair.requests("BYE")]
+            self.assertEqual(bye.get("setup-key") is None, not leaver)
+            for end in pair.ends:
+                self.assertEqual([one.kid for one in end.keys(pair.other(end))], [self.key.kid])
+        self.assertWell()
+
     def test_a_key_that_is_not_that_of_the_call(self):
         """A BYE of a first call in a call with a key, and the other way round."""
         pair = self.pair

@@ -4,9 +4,10 @@ import unittest
 
 from pair import MEDIUM, Pair, files, remove
 
-from sipwire.message import Request
+from sipwire.message import Request, parse
 from sipwire.sdp import Session
 from sipwire.setup import SetupKey
+from sipwire.setup_keys import mac_key
 from terminal import keystore, parting
 from terminal.addressing import told
 from terminal.clock import Calendar
@@ -118,6 +119,24 @@ class FirstCallTest(PairCase):
             pair.call()
             self.assertEqual(pair.alice.keys(pair.bob) + pair.bob.keys(pair.alice), [], status)
 
+    def test_who_was_heard_first_is_vouched_for_and_who_answers_is_not(self):
+        """What counts is said of the answer."""
+        for status in (b"level=none", b'level=heavy;verified="sip:bob@b.example'):
+            pair = self.make()
+
+            def way(sender, message, pair=pair, status=status):
+                if sender is pair.alice or not message.body:
+                    return message
+                early = parse(message.serialize())
+                early.status, early.reason = 183, "Session Progress"
+                message.set("Security-Status", status)
+                return [early, message]
+
+            pair.way = way
+            pair.call()
+            self.assertEqual(pair.told(pair.alice, "progress").get("media"), True)
+            self.assertEqual(pair.alice.keys(pair.bob), [], status)
+
     def test_a_relay_that_has_its_own_keys(self):
         """Both ends agree with it, not with each other: the MAC fails, and no key is kept."""
         pair = self.pair
@@ -144,19 +163,35 @@ class FirstCallTest(PairCase):
             self.assertEqual(pair.alice.keys(pair.bob), [])
 
     def test_the_smaller_of_two(self):
-        pair = self.make(life_s=3600, uses=50)
-        pair.bob.config.setup["life_s"], pair.bob.config.setup["uses"] = 7200, 3
-        pair.call()
-        self.assertEqual(self.assertShared(pair).uses, 3)
-        self.assertEqual(
-            pair.told(pair.alice, "key"), {"event": "key", "peer": "sip:bob@b.example", "life_s": 3600, "uses": 3}
-        )
+        pair = self.make()
+        for mine, theirs in (((3600, 50), (7200, 3)), ((7200, 3), (3600, 50))):
+            for end, (life_s, uses) in ((pair.alice, mine), (pair.bob, theirs)):
+                end.config.setup["life_s"], end.config.setup["uses"] = life_s, uses
+                keystore.forget(end.folder, pair.other(end).aor)
+            pair.call()
+            self.assertEqual(self.assertShared(pair).uses, 3)
+            for end in pair.ends:
+                peer = pair.other(end).aor.decode()
+                self.assertEqual(pair.told(end, "key"), {"event": "key", "peer": peer, "life_s": 3600, "uses": 3})
 
     def test_nobody_knows_what_time_it_is(self):
         pair = self.pair
         pair.alice.calendar = pair.alice.phone.trust.calendar = Calendar()
         pair.call()
         self.assertNoKeys(pair.alice)
+
+    def test_changes_of_a_first_call(self):
+        """Its first keys make the setup key, however many others it has had since."""
+        pair = self.pair
+        pair.dial()
+        pair.answer()
+        for end, is_held in ((pair.alice, True), (pair.alice, False), (pair.bob, True)):
+            end.do(end.phone.hold, is_held, pair.now)
+            pair.advance(1000)
+            self.assertEqual(pair.told(end, "hold")["local"], is_held)
+        pair.hang_up()
+        pair.advance(70000)
+        self.assertShared()
 
 
 class LaterCallTest(PairCase):
@@ -187,6 +222,28 @@ class LaterCallTest(PairCase):
         self.assertEqual((alice.local_key, alice.remote_key), (bob.remote_key, bob.local_key))
         self.assertNotEqual(alice.local_key, alice.remote_key)
         self.assertEqual(len(alice.local_key), 30)
+
+    def test_early_media(self):
+        """It is heard where it shows the key, and not else; the answer counts either way."""
+        pair = self.pair
+        self.acquaint()
+        for is_shown in (True, None):
+
+            def way(sender, message, is_shown=is_shown):
+                if sender is pair.alice or not message.body:
+                    return message
+                early = parse(message.serialize())
+                early.status, early.reason = 183, "Session Progress"
+                if not is_shown:
+                    early.set("Setup-Key", early.get("setup-key").replace(b"seq=", b"seq=1"))
+                return [early, message]
+
+            pair.clear()
+            pair.way = way
+            self.assertEqual(pair.call(), ("setup-key", "setup-key"))
+            heard = [one.get("media") for one in pair.alice.told if one["event"] == "progress" and one["status"] == 183]
+            self.assertEqual(heard, [is_shown])
+            self.assertShared()
 
     def test_hold_and_resume(self):
         pair = self.pair
@@ -612,6 +669,38 @@ class RevocationTest(PairCase):
             self.assertEqual(pair.statuses(), [status], bad)
             self.assertShared()
         self.assertEqual(pair.bob.phone.trust.unproven, 3)
+
+    def test_by_who_has_the_key(self):
+        """A number that was used, what takes nothing back, and what is said to somebody else."""
+        pair = self.pair
+        key = self.acquaint()
+        key.seen = 5
+        keystore.save(pair.bob.folder, pair.alice.aor, [key], 0)
+        self.revoke()
+        [(_, message)] = pair.collect()
+        keystore.save(pair.alice.folder, pair.bob.aor, [key], 0)
+        for number, (seq, life, uses, user, status) in enumerate(
+            (
+                (5, 0, 0, b"bob", 403),
+                (6, 1, 0, b"bob", 403),
+                (6, 0, 1, b"bob", 403),
+                (6, 0, 0, b"carol", 403),
+                (6, 0, 0, b"bob", 200),
+            )
+        ):
+            one = parse(message.serialize())
+            one.set("To", b"<sip:%s@b.example>" % user)
+            via = b"Via: SIP/2.0/TLS n;branch=z9hG4bKn%d" % number
+            one.fields[[name for name, _ in one.fields].index("via")] = ("via", via)
+            header = SetupKey.make(key.kid, seq, bytes(16), life, uses)
+            call = (one.call_id, one.cseq.number)
+            header.mac = header.compute(mac_key(key.key), b"revoke", (pair.alice.aor, b"sip:%s@b.example" % user), call)
+            one.set("Setup-Key", header.serialize())
+            pair.clear()
+            pair.deliver(pair.alice, one)
+            pair.step()
+            self.assertEqual(pair.statuses(), [status], number)
+        self.assertNoKeys(pair.bob)
 
 
 def generation(end):
