@@ -83,7 +83,7 @@ def test_what_is_broken_is_told(tmp_path: Path) -> None:
             "a nonce is accepted twice",
         ),
         (
-            "parting",
+            "revoking",
             "        keystore.forget(config.keys, sides[0])\n",
             "        pass\n",
             "a key is still there when it is heard that it was revoked",

@@ -54,6 +54,7 @@ _ON_DEMAND = (
     "terminal.proof",
     "terminal.registering",
     "terminal.reoffering",
+    "terminal.revoking",
     "terminal.texting",
     "terminal.timing",
     "terminal.vouching",

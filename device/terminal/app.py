@@ -17,7 +17,7 @@ from sipwire.compat import const
 from . import phone as states
 from .board import open_board
 from .clock import Calendar, Clock
-from .demand import call
+from .demand import call, relief
 from .events import emit, starved
 from .link import Link
 from .media import Media
@@ -128,6 +128,7 @@ class Terminal:
             self.phone.move(contact, host, now)
         else:
             self.agent = UserAgent(self.link, via)
+            relief[:] = [self.agent.make_room]
             self._media = Media(self._rtp, _resolve, self.board.audio, _new_aes)
             self.phone = self.agent.phone = Phone(config, self.agent, contact, host, self._media, self._calendar)
         self.registration = Registration(config, self.agent, self.link, contact, now, self._calendar)
@@ -188,7 +189,9 @@ class Terminal:
             self._receive(now)
         for line in self.board.commands():
             self._room = None
-            call("terminal.commands", "do", self, line, now)
+            wanted = call("terminal.commands", "read", self, line, now)
+            if wanted:
+                wanted[0](*wanted[1:])
         self._handle_timers(now)
         self._transmit()
         self.board.show(self.phone.state)
@@ -214,7 +217,11 @@ class Terminal:
             except MemoryError:
                 # Nothing has been read yet. There is not so much room in one piece: then for what most messages need.
                 gc.collect()
-                datagram = self._sip.recv(_SMALL_DATAGRAM_BYTES)
+                try:
+                    datagram = self._sip.recv(_SMALL_DATAGRAM_BYTES)
+                except MemoryError:
+                    self.agent.make_room()
+                    datagram = self._sip.recv(_SMALL_DATAGRAM_BYTES)
         except OSError:
             return None  # "connection refused": nobody listens there just now, and timers go on
         return datagram and self.agent.open(datagram, now)

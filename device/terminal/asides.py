@@ -35,7 +35,7 @@ def take(agent, trust, transaction, request, now):
         agent.respond(transaction, response, now)
     elif method == "MESSAGE":
         if request.get("setup-key") is not None:
-            call("terminal.parting", "take_revocation", trust, agent, transaction, request, now)
+            call("terminal.revoking", "take_revocation", trust, agent, transaction, request, now)
         elif content_type(request) == SETUP_KEYS:
             call("terminal.introductions", "take", trust, agent, transaction, request, now)
         else:

@@ -1,6 +1,6 @@
 """What a person tells the terminal: commands on the console, and the button.
 
-Loaded on demand: for each of them.
+Loaded on demand: for each of them, and gone when it is done, for a call wants the room.
 """
 
 from .addressing import target_of, told
@@ -8,7 +8,7 @@ from .demand import call
 from .events import emit
 from .phone import IDLE, RINGING
 
-__all__ = ["do"]
+__all__ = ["read"]
 
 _HELP = (
     "unknown or incomplete; try call URI, answer, reject, hangup, hold, resume, "
@@ -16,36 +16,39 @@ _HELP = (
 )
 
 
-def do(terminal, line, now):
-    """Do what a person has typed, or what a button says.
+def read(terminal, line, now):
+    """What is to be done where a person has typed something, or pressed the button. What takes no room is done at once.
 
     Args:
         terminal: the `app.Terminal`.
         line: a command line.
         now: milliseconds.
+
+    Returns:
+        (function, its arguments...), nothing of which is from here; or None.
     """
     words = line.split()
     if not words:
-        return
+        return None
     command = words[0]
     phone = terminal.phone
     if command == "call" and len(words) == 2:
-        _dial(terminal, words[1], now)
-    elif command == "answer":
-        phone.answer(now)
-    elif command == "reject":
-        phone.reject(now)
-    elif command == "hangup":
-        phone.hang_up(now)
-    elif command == "hold" or command == "resume":
-        phone.hold(command == "hold", now)
-    elif command == "message" and len(words) > 2:
-        _write(terminal, words[1], line.split(None, 2)[2], now)
-    elif command == "forget" and len(words) == 2:
-        _forget(terminal, words[1], now)
-    elif command == "button":
-        _button(terminal, now)
-    elif command == "status":
+        return _dial(terminal, words[1], now)
+    if command == "answer":
+        return phone.answer, now
+    if command == "reject":
+        return phone.reject, now
+    if command == "hangup":
+        return phone.hang_up, now
+    if command == "hold" or command == "resume":
+        return phone.hold, command == "hold", now
+    if command == "message" and len(words) > 2:
+        return _write(terminal, words[1], line.split(None, 2)[2], now)
+    if command == "forget" and len(words) == 2:
+        return _forget(terminal, words[1], now)
+    if command == "button":
+        return _button(terminal, now)
+    if command == "status":
         _status(terminal)
     elif command == "quit":
         if phone.state != IDLE:
@@ -54,38 +57,39 @@ def do(terminal, line, now):
         terminal.quit_at = now + 500
     else:
         emit("refused", command=command, reason=_HELP)
+    return None
 
 
 def _button(terminal, now):
     if terminal.phone.state == RINGING:
-        terminal.phone.answer(now)
-    elif terminal.phone.state != IDLE:
-        terminal.phone.hang_up(now)
-    elif terminal.config.speed_dial:
-        _dial(terminal, terminal.config.speed_dial, now)
+        return terminal.phone.answer, now
+    if terminal.phone.state != IDLE:
+        return terminal.phone.hang_up, now
+    return _dial(terminal, terminal.config.speed_dial, now) if terminal.config.speed_dial else None
 
 
 def _dial(terminal, uri, now):
     if terminal.link.is_open:
-        terminal.phone.dial(uri, now)
-    else:
-        emit("refused", command="call", reason="not registered")
+        return terminal.phone.dial, uri, now
+    emit("refused", command="call", reason="not registered")
+    return None
 
 
 def _write(terminal, target, words, now):
     uri = target_of(target, terminal.config.domain)
     if uri and terminal.link.is_open:
-        call("terminal.texting", "send_text", terminal.config, terminal.agent, uri, words, now)
-    else:
-        emit("refused", command="message", reason="not registered" if uri else "malformed URI")
+        return call, "terminal.texting", "send_text", terminal.config, terminal.agent, uri, words, now
+    emit("refused", command="message", reason="not registered" if uri else "malformed URI")
+    return None
 
 
 def _forget(terminal, target, now):
     uri = target_of(target, terminal.config.domain)
     if uri:
-        call("terminal.parting", "revoke", terminal.config, terminal.agent, uri, now, terminal.link.is_open, told)
-    else:
-        emit("refused", command="forget", reason="malformed URI")
+        config, agent, is_open = terminal.config, terminal.agent, terminal.link.is_open
+        return call, "terminal.revoking", "revoke", config, agent, uri, now, is_open, told
+    emit("refused", command="forget", reason="malformed URI")
+    return None
 
 
 def _status(terminal):

@@ -7,7 +7,9 @@ module keeps nothing, and what it returns is data.
 import gc
 import sys
 
-__all__ = ["call", "unload"]
+__all__ = ["call", "relief", "unload"]
+
+relief = []  # what makes room where there is none to load something: functions without arguments
 
 
 def call(name, function, *arguments):
@@ -20,9 +22,18 @@ def call(name, function, *arguments):
 
     Returns:
         What it returns.
+
+    Raises:
+        MemoryError: there is no room for it, even where there is relief; or as the function does.
     """
     try:
-        __import__(name)
+        try:
+            __import__(name)
+        except MemoryError:
+            unload(name)
+            for make_room in relief:
+                make_room()
+            __import__(name)
         return getattr(sys.modules[name], function)(*arguments)
     finally:
         unload(name)

@@ -1,6 +1,6 @@
-"""The end of a call, which makes the next key, and the end of trust (WIRE sections 4.2 and 4.4).
+"""The end of a call, which makes the next key (WIRE section 4.2).
 
-Loaded on demand: when somebody hangs up, and when somebody is to be forgotten.
+Loaded on demand: when somebody hangs up.
 """
 
 from os import urandom
@@ -8,18 +8,15 @@ from os import urandom
 from sipwire.compat import const
 from sipwire.errors import ParseError
 from sipwire.kdf import same
-from sipwire.setup import BYE, BYE_ANSWER, NO_KEY, NONCE_BYTES, REVOKE, SetupKey
+from sipwire.setup import BYE, BYE_ANSWER, NO_KEY, NONCE_BYTES, SetupKey
 from sipwire.setup_keys import first_secret, mac_key, next_key
 from sipwire.transaction import TIMEOUT
-from sipwire.uri import Uri
 
 from . import keystore
-from .addressing import outset
 from .events import emit
-from .setupkey import call_of, find, forbidden, header_of, next_number, own_aor, sides_of
-from .useragent import Refusal
+from .setupkey import call_of, find, header_of, next_number, own_aor, sides_of
 
-__all__ = ["part", "revoke", "settle", "take_bye", "take_revocation"]
+__all__ = ["part", "settle", "take_bye"]
 
 _MAX_USES = const(65535)  # as many as the store has room for
 
@@ -132,60 +129,3 @@ def _keep(config, peer, key, asked, answered, others, now_s):
         emit("error", reason="keys: %s" % error)
         return False
     return True
-
-
-def revoke(config, agent, uri, now, is_open, told):
-    """Take trust back: forget the keys with somebody, who hears of it where there is a way. An event tells.
-
-    Args:
-        config: the terminal's.
-        agent: sends requests.
-        uri: whom, as bytes.
-        now: milliseconds.
-        is_open: whether there is a neighbour to send by.
-        told: makes a callback for what is sent, of the address-of-record.
-    """
-    peer = Uri.parse(uri).aor()
-    keys = keystore.load(config.keys, peer)
-    if not keys:
-        emit("refused", command="forget", reason="no key")
-        return
-    try:
-        keystore.forget(config.keys, peer)
-    except OSError as error:
-        emit("error", reason="keys: %s" % error)
-        return
-    emit("forgotten", peer=peer)
-    for key in keys if is_open else []:
-        request = outset(config, uri).new_request("MESSAGE")
-        header = SetupKey.make(key.kid, key.sent + 1, urandom(NONCE_BYTES), 0, 0)
-        header.mac = header.compute(mac_key(key.key), REVOKE, sides_of(request), call_of(request))
-        request.add("Setup-Key", header.serialize())
-        agent.request(request, now, told(peer))
-
-
-def take_revocation(trust, agent, transaction, request, now):
-    """The other side takes trust back.
-
-    Raises:
-        Refusal: 428, 403: it does not show that it may.
-        ParseError: malformed.
-    """
-    config = trust.config
-    header = header_of(request)
-    sides = sides_of(request)
-    key = find(keystore.load(config.keys, sides[0]), header.kid)
-    if key is None:
-        raise Refusal(428, "Use Identity Header")
-    good = header.compute(mac_key(key.key), REVOKE, sides, call_of(request), b"-", request.body)
-    if sides[1] != own_aor(config) or not same(header.mac, good):
-        trust.unproven += 1
-        raise forbidden(b"wrong MAC")
-    if header.seq <= key.seen or header.life != 0 or header.uses != 0:
-        raise forbidden(b"seen before")
-    try:
-        keystore.forget(config.keys, sides[0])
-    except OSError:
-        raise Refusal(500, "setup key: can't be forgotten")
-    emit("forgotten", peer=sides[0], by="peer")
-    agent.reject(transaction, 200, "OK", now)

@@ -152,6 +152,7 @@ class Phone:
             emit("refused", command="call", reason="malformed URI" if uri is None else "busy")
             return
         self._reset()  # there may be something of an attempt that there was no memory for
+        self._agent.forget_served()
         self._outset = outset(self._config, uri)
         self.trust.choose(uri, now)
         self._session.offer()
@@ -426,6 +427,7 @@ class Phone:
     def _ring(self, transaction, request, now):
         """A new call: check it, make ready to answer, and ring."""
         self._reset()
+        self._agent.forget_served()  # what is left of the call before would lie between the parts of this one
         tag = token(4)
         lasts_s = request.uint("expires", _MAX_EXPIRES_S)
         trust = self.trust

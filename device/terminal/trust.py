@@ -6,7 +6,7 @@
                                                        BYE -take_bye-> 200 with the next key
 
 Here is what a call remembers of it, and nothing else: all that is done with it is loaded on demand, `hearsay`,
-`asking` and `vouching` when a call begins or changes, `parting` at its end.
+`asking` and `vouching` when a call begins or changes, `parting` at its end, `revoking` where it is taken back.
 """
 
 import os

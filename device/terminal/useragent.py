@@ -197,15 +197,15 @@ class UserAgent:
             self.outgoing.append(self._link.seal(data))
 
     def _flush(self, transaction, plain):
-        for data in transaction.take_outgoing():
-            try:
+        try:
+            for data in transaction.take_outgoing():
                 try:
                     self._emit(data, plain)
                 except MemoryError:
                     self.make_room(transaction)
                     self._emit(data, plain)
-            except MemoryError:
-                starved()  # lost, like any datagram may be; transactions repeat what matters
+        except MemoryError:
+            starved()  # lost, like any datagram may be; transactions repeat what matters
 
     @staticmethod
     def _forget(table, transaction):
@@ -351,16 +351,27 @@ class UserAgent:
             self.abandon(min(done, key=_end_of))
 
     def make_room(self, but=None):
-        """Forget what has been answered, but for the newest request, where memory is wanted: it lies in large pieces.
+        """Forget what has been answered, ours and what `forget_served` does, where memory is wanted.
 
         Args:
-            but: a transaction that stays as well.
+            but: a transaction that stays.
         """
         for one in [entry[0] for entry in self._clients.values()]:
             if not one.request and one is not but:
                 self.abandon(one)
+        self.forget_served(but)
+
+    def forget_served(self, but=None):
+        """Forget the requests of others that have been answered: what is left of them lies between what is free.
+
+        The newest stays, and so do texts: somebody would read one twice.
+
+        Args:
+            but: a transaction that stays as well.
+        """
         for one in list(self._servers.values()):
-            if _is_done(one) and one is not but and one.serial != self._serial:
+            is_text = one.key[-7:] == b"MESSAGE"
+            if _is_done(one) and one is not but and one.serial != self._serial and not is_text:
                 self._servers.pop(one.key)
         gc.collect()
 

@@ -35,7 +35,7 @@ What has to hold, as it is checked:
 
 from surroundings import COUNTED, Result, Surroundings
 
-from terminal import parting
+from terminal import revoking
 from terminal.addressing import told
 from terminal.phone import IDLE, RINGING
 
@@ -78,7 +78,7 @@ class _Model(Surroundings):
         """Take trust back."""
         self.say(end.user, "takes trust back")
         other = self.other(end)
-        end.do(parting.revoke, end.config, end.agent, other.aor, self.now, end.link.is_open, told)
+        end.do(revoking.revoke, end.config, end.agent, other.aor, self.now, end.link.is_open, told)
 
     def is_ready(self, end):
         """Whether a call of its or to it has all that it needs."""

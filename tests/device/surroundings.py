@@ -22,13 +22,14 @@ from sipwire.message import Request, parse
 from sipwire.setup import SetupKey
 from sipwire.setup_keys import KEY_BYTES
 from sipwire.transaction import TIMEOUT, NonInviteClient, client_key
-from terminal import asking, introductions, keystore, offers, parting, trust, vouching
+from terminal import asking, introductions, keystore, offers, parting, revoking, trust, vouching
 from terminal.clock import Calendar
 from terminal.phone import Phone
 
 __all__ = ["COUNTED", "Result", "Surroundings"]
 
-_LOADED = (asking, introductions, offers, parting, vouching)  # they draw what has to come of the seed, or are watched
+# They draw what has to come of the seed, or are watched.
+_LOADED = (asking, introductions, offers, parting, revoking, vouching)
 COUNTED = (
     "calls",
     "connected by setup key",

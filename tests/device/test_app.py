@@ -173,6 +173,36 @@ class LifeTest(Case):
         self.assertEqual(events[-1]["dropped"], 1)
         self.assertEqual(asked[:2], [4096, 1500])
 
+    def test_room_for_a_datagram(self):
+        """Where there is not even so much, what has been answered is forgotten for it."""
+        world = self.world
+        failures = []
+
+        def scarce():
+            sip = world.sip
+            real = sip.recv
+
+            def recv(size):
+                if failures:
+                    failures.pop()
+                    raise MemoryError("told")
+                return real(size)
+
+            sip.recv = recv
+
+        asked = [options(call_id=b"x"), options(call_id=b"y"), options(call_id=b"z")]
+        events = world.run(
+            (1000, scarce),
+            (1100, lambda: world.deliver(asked[0])),
+            (1200, lambda: world.deliver(asked[1])),
+            (1300, lambda: failures.extend([None, None])),
+            (1301, lambda: world.deliver(asked[2])),
+            (1400, lambda: world.deliver(asked[0])),
+        )
+        self.assertEqual(self.names(events), ["started", "registered"])
+        tags = [one.to.tag for one in world.messages]
+        self.assertEqual((len(tags), tags[0] == tags[3]), (4, False))
+
     def test_what_is_needed_once_is_unloaded(self):
         """The configuration's code when it is read, and digest's when there is an agreement."""
         real = app.Terminal

@@ -14,7 +14,7 @@ from pair import Pair
 
 from sipwire.introduction import SETUP_KEYS, Introduction, write_keys
 from sipwire.message import Request
-from terminal import keystore, parting
+from terminal import keystore, revoking
 from terminal.addressing import told
 
 STEPS = 40
@@ -63,7 +63,7 @@ class FoundTest(unittest.TestCase):
 
     def revoke(self, end):
         pair = self.pair
-        end.do(parting.revoke, end.config, end.agent, pair.other(end).aor, pair.now, True, told)
+        end.do(revoking.revoke, end.config, end.agent, pair.other(end).aor, pair.now, True, told)
 
     def introduce(self, end, key):
         pair = self.pair

@@ -8,7 +8,7 @@ from sipwire.message import Request, parse
 from sipwire.sdp import Session
 from sipwire.setup import SetupKey
 from sipwire.setup_keys import mac_key
-from terminal import keystore, parting
+from terminal import keystore, revoking
 from terminal.addressing import told
 from terminal.clock import Calendar
 from terminal.negotiation import Negotiation
@@ -574,7 +574,7 @@ class RevocationTest(PairCase):
     def revoke(self, end=None, is_open=True):
         end = end or self.pair.alice
         other = self.pair.other(end)
-        end.do(parting.revoke, end.config, end.agent, other.aor, self.pair.now, is_open, told)
+        end.do(revoking.revoke, end.config, end.agent, other.aor, self.pair.now, is_open, told)
 
     def test_both_sides_forget(self):
         pair = self.pair

@@ -55,6 +55,8 @@ MALFORMED = [
     (b"\r\n\r\n", b"\r\n", None),
 ]
 
+_KINDS = ("MESSAGE", "OPTIONS", "OPTIONS")
+
 
 class FrameTest(WorldCase):
     def test_plain_requests(self):
@@ -466,6 +468,32 @@ class TransactionTest(WorldCase):
         self.assertEqual([event["event"] for event in world.printed.take()], ["starved"])
         world.deliver(options(call_id=b"last"))
         self.assertEqual(world.take_status(), 200)
+
+    def test_a_new_call_has_the_room_of_the_one_before(self):
+        """What was answered is forgotten when another begins, but no text: it would be shown twice."""
+        world = self.world
+        begins = (
+            (world.ring, (True, False, False)),
+            (lambda: self.phone.dial("bob", world.now), (True, False, True)),  # that was the newest
+        )
+        for number, (begin, kept) in enumerate(begins):
+            asked = [options(call_id=b"%d-%d" % (number, i), method=method) for i, method in enumerate(_KINDS)]
+            asked[0].set_body(b"text/plain", b"hello")
+            answered = []
+            for one in asked:
+                world.deliver(one)
+                answered.append(world.take_one())
+            self.assertEqual([one.status for one in answered], [200, 200, 200])
+            begin()
+            world.take()
+            world.printed.take()
+            for one, before, is_kept in zip(asked, answered, kept):
+                world.deliver(one)
+                self.assertEqual(world.take_one().to.tag == before.to.tag, is_kept, one.call_id)
+            self.assertEqual(world.printed.take(), [])
+            if not number:
+                self.phone.reject(world.now)
+                world.take()
 
     def test_no_memory_while_a_call_is_answered(self):
         """A call that waits for its ACK is not forgotten: its INVITE may come again."""

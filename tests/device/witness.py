@@ -1,8 +1,8 @@
 """Who watches what the terminals of `model` accept, and keeps books of it that are not theirs.
 
 The functions of the terminal that let something in are wrapped while a run lasts: `vouching.take` (a call, and what
-changes one), `asking.accept` (the answer), `parting.take_bye` and `settle` (the next key), `take_revocation` and
-`revoke` (no key); so is what writes keys, for what an introduction and a power cut leave of them. What a function
+changes one), `asking.accept` (the answer), `parting.take_bye` and `settle` (the next key), `revoking.revoke` and
+`take_revocation` (no key); so is what writes keys, for what an introduction and a power cut leave of them. What a function
 returned for was accepted; where it raised, or the power failed in it, it was not.
 """
 
@@ -12,7 +12,7 @@ from flash import PowerCut
 from scripted import FakeMedia
 
 from sipwire.setup import SetupKey
-from terminal import asking, introductions, keystore, parting, vouching
+from terminal import asking, introductions, keystore, parting, revoking, vouching
 from terminal.setupkey import header_of, sides_of
 
 __all__ = ["Witness", "WitnessedMedia"]
@@ -22,8 +22,8 @@ _WRAPPED = (
     (asking, "accept"),
     (parting, "take_bye"),
     (parting, "settle"),
-    (parting, "take_revocation"),
-    (parting, "revoke"),
+    (revoking, "take_revocation"),
+    (revoking, "revoke"),
     (keystore, "save"),
     (keystore, "forget"),
     (introductions, "take"),
