@@ -91,10 +91,12 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             users = [f"u{number}" for number in range(3)]
             dave = await Terminal.make(world.right, "dave", *(f"sip:{user}@a.example" for user in users), joins=False)
             terminals = [await Terminal.make(world.left, user) for user in users]
-            for one in terminals:
-                await one.register(DAVE)
             for one in terminals[:2]:
+                await one.register(DAVE)
                 await one.introduced()
+            before = world.count(world.forth, "MESSAGE")
+            await terminals[2].register(DAVE)
+            await eventually(lambda: world.count(world.forth, "MESSAGE") > before)
             assert [row.user for row in await rows(world.right)] == ["dave", "dave"]
             assert sorted(row.state for row in await rows(world.left)) == ["delivered", "delivered", "offered"]
             # As soon as there is room the third gets its own.
