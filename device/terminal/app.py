@@ -221,10 +221,18 @@ class Terminal:
                     datagram = self._sip.recv(_SMALL_DATAGRAM_BYTES)
                 except MemoryError:
                     self.agent.make_room()
-                    datagram = self._sip.recv(_SMALL_DATAGRAM_BYTES)
+                    datagram = self._take_if_possible()
         except OSError:
             return None  # "connection refused": nobody listens there just now, and timers go on
         return datagram and self.agent.open(datagram, now)
+
+    def _take_if_possible(self):
+        try:
+            return self._sip.recv(_SMALL_DATAGRAM_BYTES)
+        except MemoryError:
+            self._sip.recv(1)  # lost, like any datagram may be: else it would be in the way of all that comes
+            starved()
+            return None
 
     def _handle_timers(self, now):
         for part in (self.agent, self.registration, self.phone):

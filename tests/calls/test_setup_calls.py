@@ -18,6 +18,7 @@ from lab.processes import Terminal
 _CALLS = 100
 _SETTLED = 10  # calls until what is remembered of those before has come to its end
 _HEAP_MORE_BYTES = 2048
+_SETTLE_S = 0.5  # until the last call is over for both
 _UNDER_WAY = 5  # packets, a tenth of a second
 _KEY_AT, _KEY_BYTES = 11, 32  # in a file of the terminal's, see device/terminal/keystore.py
 
@@ -72,6 +73,7 @@ def test_a_hundred_calls_in_a_row(lab: Lab) -> None:
         part(*((alice, bob), (bob, alice))[number % 2])
         kept.append(keys_of(lab))
         if number in (_SETTLED, _CALLS - 1):
+            time.sleep(_SETTLE_S)
             live.append([one.status()["heap_used"] for one in (alice, bob)])
     assert [len(one) for one in kept] == [1] * _CALLS  # the same at both ends
     assert len(set.union(*kept)) == _CALLS  # and another each time

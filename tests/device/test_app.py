@@ -203,6 +203,26 @@ class LifeTest(Case):
         tags = [one.to.tag for one in world.messages]
         self.assertEqual((len(tags), tags[0] == tags[3]), (4, False))
 
+    def test_no_room_for_a_datagram(self):
+        """It is lost, and the rest goes on: its sender repeats what matters."""
+        world = self.world
+
+        def scarce():
+            sip = world.sip
+            real = sip.recv
+
+            def recv(size):
+                if size > 100 and world.now < 3000:
+                    raise MemoryError("told")
+                return real(size)
+
+            sip.recv = recv
+
+        script = [(1500 + 100 * i, lambda i=i: world.deliver(options(call_id=b"%d" % i))) for i in range(14)]
+        events = world.run((1400, scarce), *script, (3000, lambda: world.deliver(options(call_id=b"last"))))
+        self.assertEqual(self.names(events), ["started", "registered"] + 14 * ["starved"])
+        self.assertEqual([one.call_id for one in world.messages], [b"last"])
+
     def test_what_is_needed_once_is_unloaded(self):
         """The configuration's code when it is read, and digest's when there is an agreement."""
         real = app.Terminal
