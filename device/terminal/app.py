@@ -215,24 +215,22 @@ class Terminal:
             try:
                 datagram = self._sip.recv(MAX_DATAGRAM_BYTES)
             except MemoryError:
-                # Nothing has been read yet. There is not so much room in one piece: then for what most messages need.
-                gc.collect()
-                try:
-                    datagram = self._sip.recv(_SMALL_DATAGRAM_BYTES)
-                except MemoryError:
-                    self.agent.make_room()
-                    datagram = self._take_if_possible()
+                datagram = self._take_small()
         except OSError:
             return None  # "connection refused": nobody listens there just now, and timers go on
         return datagram and self.agent.open(datagram, now)
 
-    def _take_if_possible(self):
-        try:
-            return self._sip.recv(_SMALL_DATAGRAM_BYTES)
-        except MemoryError:
-            self._sip.recv(1)  # lost, like any datagram may be: else it would be in the way of all that comes
-            starved()
-            return None
+    def _take_small(self):
+        """Nothing has been read, for want of so much room in one piece: then for what most messages need."""
+        for make_room in (gc.collect, self.agent.make_room):
+            make_room()
+            try:
+                return self._sip.recv(_SMALL_DATAGRAM_BYTES)
+            except MemoryError:
+                pass
+        self._sip.recv(1)  # lost, like any datagram may be: else it would be in the way of all that comes
+        starved()
+        return None
 
     def _handle_timers(self, now):
         for part in (self.agent, self.registration, self.phone):

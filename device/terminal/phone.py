@@ -24,6 +24,7 @@ from sipwire.dialog import Dialog
 from sipwire.errors import ParseError
 from sipwire.transaction import PROCEEDING, T1_MS, T2_MS, TIMEOUT, cancel_for
 
+from . import forks
 from .addressing import outset, target_of
 from .byes import Byes
 from .change import Change
@@ -45,7 +46,6 @@ _TALKING = "talking"
 
 _RING_MS = const(180000)  # nobody answers for so long: 480 to a caller, CANCEL to who is called
 _MAX_EXPIRES_S = const(0xFFFFFFFF)  # section 20.19
-_MAX_FORKS = const(4)  # early dialogs of one call; what others say before their final answer is not heard
 _OK = "OK"
 # What the answer to an INVITE is made of.
 _KEPT = ("via", "from", "to", "call-id", "cseq", "record-route", "session-expires", "supported", "require")
@@ -305,15 +305,13 @@ class Phone:
         Returns:
             True where there is some, else None. The microphone stays off.
         """
-        tag = response.to.tag
         try:
-            if tag and len(self._forks) < _MAX_FORKS and not [1 for fork in self._forks if fork.remote_tag == tag]:
-                self._forks.append(Dialog.as_caller(response))
+            forks.add(self._forks, response)
             if content_type(response) == SDP and response.body:
                 session = self._session
                 self.trust.accept(response, now)
                 session.apply(session.accept(response.body), now, False)
-                self._heard = tag
+                self._heard = response.to.tag
                 return True
         except (OSError, ParseError, ValueError):
             pass  # what can't be used now may be said again in the 2xx, which counts
@@ -343,9 +341,7 @@ class Phone:
             if current and dialog is None:
                 self._ended("cancelled", now)
         else:
-            for early in self._forks:
-                if early.remote_tag == tag:
-                    fork.remote_cseq = early.remote_cseq
+            forks.go_on(self._forks, fork)
             self._dialog = fork
             self._forks = []
             self._answered(response, now)

@@ -202,7 +202,7 @@ class UserAgent:
                 try:
                     self._emit(data, plain)
                 except MemoryError:
-                    self.make_room(transaction)
+                    self.make_room()
                     self._emit(data, plain)
         except MemoryError:
             starved()  # lost, like any datagram may be; transactions repeat what matters
@@ -350,28 +350,22 @@ class UserAgent:
         if len(done) > _MAX_DONE:
             self.abandon(min(done, key=_end_of))
 
-    def make_room(self, but=None):
-        """Forget what has been answered, ours and what `forget_served` does, where memory is wanted.
-
-        Args:
-            but: a transaction that stays.
-        """
+    def make_room(self):
+        """Forget what has been answered, ours and what `forget_served` does, where memory is wanted."""
         for one in [entry[0] for entry in self._clients.values()]:
-            if not one.request and one is not but:
+            if not one.request:
                 self.abandon(one)
-        self.forget_served(but)
+        self.forget_served()
 
-    def forget_served(self, but=None):
+    def forget_served(self):
         """Forget the requests of others that have been answered: what is left of them lies between what is free.
 
-        The newest stays, and so do texts: somebody would read one twice.
-
-        Args:
-            but: a transaction that stays as well.
+        The newest stays, and so does the INVITE of a call, whose ACK may not have come. Texts do: somebody would read
+        one twice.
         """
         for one in list(self._servers.values()):
-            is_text = one.key[-7:] == b"MESSAGE"
-            if _is_done(one) and one is not but and one.serial != self._serial and not is_text:
+            is_wanted = one.serial == self._serial or one.key[-7:] == b"MESSAGE" or self.phone.tag_of(one) is not None
+            if _is_done(one) and not is_wanted:
                 self._servers.pop(one.key)
         gc.collect()
 

@@ -27,6 +27,19 @@ def bye_to(world):
     return Call(ack.call_id, ack.get("from"), ack.get("to"), ack.cseq.number).request("BYE")
 
 
+def refuse(world, is_too_much):
+    """From now on there is no memory to receive so many bytes of a SIP datagram."""
+    sip = world.sip
+    real = sip.recv
+
+    def recv(size):
+        if is_too_much(size):
+            raise MemoryError("as told")
+        return real(size)
+
+    sip.recv = recv
+
+
 class Case(unittest.TestCase):
     def setUp(self):
         self.world = Whole()
@@ -151,17 +164,12 @@ class LifeTest(Case):
         world = self.world
         asked = []
 
+        def is_too_much(size):
+            asked.append(size)
+            return size > 2000
+
         def scarce():
-            sip = world.sip
-            real = sip.recv
-
-            def recv(size):
-                asked.append(size)
-                if size > 2000:
-                    raise MemoryError("told")
-                return real(size)
-
-            sip.recv = recv
+            refuse(world, is_too_much)
             large = options(call_id=b"large")
             large.add("X", b"x" * 1500)
             world.deliver(large)
@@ -177,25 +185,12 @@ class LifeTest(Case):
         """Where there is not even so much, what has been answered is forgotten for it."""
         world = self.world
         failures = []
-
-        def scarce():
-            sip = world.sip
-            real = sip.recv
-
-            def recv(size):
-                if failures:
-                    failures.pop()
-                    raise MemoryError("told")
-                return real(size)
-
-            sip.recv = recv
-
         asked = [options(call_id=b"x"), options(call_id=b"y"), options(call_id=b"z")]
         events = world.run(
-            (1000, scarce),
+            (1000, lambda: refuse(world, lambda size: failures and failures.pop())),
             (1100, lambda: world.deliver(asked[0])),
             (1200, lambda: world.deliver(asked[1])),
-            (1300, lambda: failures.extend([None, None])),
+            (1300, lambda: failures.extend([4096, 1500])),
             (1301, lambda: world.deliver(asked[2])),
             (1400, lambda: world.deliver(asked[0])),
         )
@@ -206,20 +201,9 @@ class LifeTest(Case):
     def test_no_room_for_a_datagram(self):
         """It is lost, and the rest goes on: its sender repeats what matters."""
         world = self.world
-
-        def scarce():
-            sip = world.sip
-            real = sip.recv
-
-            def recv(size):
-                if size > 100 and world.now < 3000:
-                    raise MemoryError("told")
-                return real(size)
-
-            sip.recv = recv
-
         script = [(1500 + 100 * i, lambda i=i: world.deliver(options(call_id=b"%d" % i))) for i in range(14)]
-        events = world.run((1400, scarce), *script, (3000, lambda: world.deliver(options(call_id=b"last"))))
+        scarce = (1400, lambda: refuse(world, lambda size: size > 100 and world.now < 3000))
+        events = world.run(scarce, *script, (3000, lambda: world.deliver(options(call_id=b"last"))))
         self.assertEqual(self.names(events), ["started", "registered"] + 14 * ["starved"])
         self.assertEqual([one.call_id for one in world.messages], [b"last"])
 
