@@ -10,7 +10,7 @@ from whole import FakeWlan, Whole
 
 from sipwire.message import Request
 from sipwire.sdp import Session, make_answer
-from terminal import app
+from terminal import app, demand
 
 FAR = ("198.51.100.9", 30000)  # where the far end wants its speech
 
@@ -158,6 +158,29 @@ class LifeTest(Case):
         tags = [one.to.tag for one in world.messages]
         self.assertEqual((tags[0] == tags[2], tags[1] == tags[3]), (True, True))
         self.assertEqual((tags[2] == tags[4], tags[3] == tags[5]), (False, True))  # y was the newest
+
+    def test_no_room_for_a_command_forgets_what_is_answered(self):
+        """Nor is anything starved by that."""
+        world = self.world
+        asked = [options(call_id=b"x"), options(call_id=b"y")]
+        failures = []
+
+        def load(name):
+            if failures:
+                raise failures.pop()
+            __import__(name)
+
+        script = [(1000 + 100 * i, lambda i=i: world.deliver(asked[i % 2])) for i in range(6)]
+        script[4:4] = [(1350, lambda: failures.append(MemoryError("as told"))), (1351, "status")]
+        demand.__import__ = load
+        try:
+            events = world.run(*script)
+        finally:
+            del demand.__import__
+        self.assertEqual(self.names(events), ["started", "registered", "status"])
+        tags = [one.to.tag for one in world.messages]
+        self.assertEqual((tags[0] == tags[2], tags[1] == tags[3]), (True, True))
+        self.assertEqual((tags[2] == tags[4], tags[3] == tags[5]), (False, True))
 
     def test_no_room_for_a_large_datagram(self):
         """Where there is not so much of it in one piece, what most messages need will do."""

@@ -165,6 +165,17 @@ class CallerTest(WorldCase):
         world.deliver(accept(sent))
         self.assertEqual(world.take(), [])
 
+    def test_200_after_the_call_is_over_and_memory_was_short(self):
+        """What is kept for that alone is given up first: it is then a 200 of no call, for which nothing is done."""
+        world = self.world
+        sent = world.talk()[0]
+        self.phone.hang_up(world.now)
+        world.take_one("BYE")
+        world.agent.make_room()
+        world.deliver(accept(sent))
+        self.assertEqual(world.take(), [])
+        self.assertIdle()
+
     def test_200_of_an_old_call_while_another_is_on(self):
         """It ends the old one once more, and the new one does not notice."""
         world = self.world

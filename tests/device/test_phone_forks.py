@@ -35,6 +35,16 @@ class ForkTest(Case):
         self.phone.hang_up(world.now)
         self.assertEqual(world.take_one("BYE").to.tag, b"t2")
 
+    def test_four_are_known(self):
+        """What a fifth says before its final answer is of no dialog."""
+        world = self.world
+        sent = world.dial()
+        for i in range(5):
+            world.deliver(answer(sent, 180, b"t%d" % i, [("Contact", b"<sip:bob@198.51.100.9>")]))
+        for i, status in ((4, 481), (3, 200), (0, 200)):
+            world.deliver(self.fork(sent, b"t%d" % i).request("BYE"))
+            self.assertEqual(world.take()[0].message.status, status)
+
     def test_the_last_one_to_speak_is_heard(self):
         world = self.world
         sent = world.dial()
