@@ -1,6 +1,6 @@
-"""UTF-8 that may be broken (RFC 3629), for text that is shown whatever came: neither Python decodes it so on both.
+"""UTF-8 that may be broken (RFC 3629), for text that is shown whatever has come.
 
-MicroPython has no error modes, and takes overlong forms and surrogates.
+MicroPython decodes without error modes, and takes overlong forms and surrogates; here both Pythons read the same.
 """
 
 __all__ = ["decode"]
