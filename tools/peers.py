@@ -19,6 +19,7 @@ PACKAGES = {
     "kamailio": ("/usr/*bin/kamailio", "calls with Kamailio, and its figures beside the neighbour's, are skipped"),
     "kamailio-tls-modules": ("/usr/lib/*/kamailio/modules/tls.so", "calls with Kamailio are skipped"),
     "sip-tester": ("sipp", "its scenarios and the neighbour's figures are skipped"),
+    "tshark": ("tshark", "Wireshark's reading of our RTCP, text and digits is skipped"),
     "espeak-ng": ("espeak-ng", "the demo plays a chord in place of speech"),
 }
 _POLICY = Path("/usr/sbin/policy-rc.d")
