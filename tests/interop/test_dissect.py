@@ -40,13 +40,12 @@ def leaves(layers: object) -> Fields:
 
 def dissect(folder: Path, packets: list[tuple[int, bytes]]) -> list[Fields]:
     """What tshark says of packets on ports."""
-    tshark = shutil.which("tshark")
-    if tshark is None:
+    if shutil.which("tshark") is None:
         skip_without("tshark", "tshark")
     head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, LINKTYPE_RAW)
     file = folder / "packets.pcap"
     file.write_bytes(head + b"".join(captured(port, payload) for port, payload in packets))
-    command = [tshark or "", "-n", "-r", str(file), "-T", "json", "-d", f"udp.port=={RTCP_PORT},rtcp"]
+    command = ["tshark", "-n", "-r", str(file), "-T", "json", "-d", f"udp.port=={RTCP_PORT},rtcp"]
     for rule in (
         f"udp.port=={TEXT_PORT},rtp",
         f"udp.port=={EVENT_PORT},rtp",

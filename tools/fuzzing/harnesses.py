@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fuzzing.media import check_dtmf, check_rtcp, check_text
 from fuzzing.packets import check_frame, check_srtp, check_stream
 from fuzzing.sealed import check_cms, check_mime, check_sealed, check_x509
 from fuzzing.texts import check_auth, check_message, check_sdp, check_uri, check_via
@@ -17,6 +18,9 @@ HARNESSES: dict[str, Callable[[bytes], None]] = {
     "auth": check_auth,
     "sdp": check_sdp,
     "srtp": check_srtp,
+    "rtcp": check_rtcp,
+    "text": check_text,
+    "dtmf": check_dtmf,
     "frame": check_frame,
     "stream": check_stream,
     "cms": check_cms,
@@ -25,7 +29,7 @@ HARNESSES: dict[str, Callable[[bytes], None]] = {
     "sealed": check_sealed,
 }
 #: The longest inputs to make, beyond what a terminal takes of a message. Limits above are tested by themselves.
-_LONGEST = {"message": 4096, "sdp": 4096, "stream": 4096, "srtp": 2048, "frame": 2048}
+_LONGEST = {"message": 4096, "sdp": 4096, "stream": 4096, "srtp": 2048, "frame": 2048, "text": 2048}
 _LONGEST |= dict.fromkeys(("cms", "mime", "x509", "sealed"), 4096)
 _MAX_BYTES = 512  # of the others
 LIMIT_MS = 50  # of processor time for one input, all its checks included; beyond, the input is a finding
