@@ -34,7 +34,7 @@ class Reception:
             appendix A.1 say 2). 0 where each packet is authenticated, which says more.
 
     Attributes:
-        highest: the highest sequence number, 32 bits with the count of its wraps above; -1 before the first packet.
+        highest: the highest sequence number, with the count of its wraps above 16 bits; -1 before the first packet.
         received: packets counted since the source began, late and doubled ones among them.
         jitter: of arrival, 16 times as many units of the clock as are reported.
         sr: the middle 32 bits of the NTP time in the last sender report; 0 where there was none.
@@ -82,7 +82,7 @@ class Reception:
         else:
             ahead = seq - highest & 0xFFFF
             if ahead < _MAX_DROPOUT:
-                self.highest = highest + ahead & 0xFFFFFFFF
+                self.highest = highest + ahead  # `rtcp` cuts it off at 32 bits, after years
             elif ahead <= _SEQ_MOD - _MAX_MISORDER:
                 if seq != self._bad_seq:
                     self._bad_seq = seq + 1 & 0xFFFF

@@ -146,7 +146,7 @@ def block(reception: "Reception", ssrc: int, now: int) -> "Block":
     fraction = (missing << 8) // due if due > 0 and missing > 0 else 0
     lost = max(-_LOST_MAX - 1, min(_LOST_MAX, reception.lost()))
     delay = (now - reception.sr_at_ms) * 65536 // 1000 if reception.sr else 0
-    return ssrc, fraction, lost, max(0, reception.highest), reception.jitter >> 4, reception.sr, delay
+    return ssrc, fraction, lost, max(0, reception.highest) & 0xFFFFFFFF, reception.jitter >> 4, reception.sr, delay
 
 
 def interval_ms(chance: int, is_first: bool = False, size: int = 0, bandwidth: int = 0) -> int:

@@ -1,3 +1,4 @@
+import gc
 import random
 import unittest
 
@@ -17,6 +18,7 @@ class MuxTest(unittest.TestCase):
         """RFC 5761 section 4: 192 to 223, which are 64 to 95 with the marker bit."""
         for second in range(256):
             self.assertEqual(is_rtcp(bytes((0x80, second)) + bytes(6)), 192 <= second <= 223, second)
+        self.assertTrue(is_rtcp(b"\x80\xc8"))
         self.assertFalse(is_rtcp(b""))
         self.assertFalse(is_rtcp(b"\x80"))
 
@@ -26,6 +28,11 @@ class SequenceTest(unittest.TestCase):
         reception = Reception(8)
         self.assertEqual((reception.expected(), reception.lost(), reception.highest), (0, 0, -1))
         self.assertEqual(block(reception, 7, 99), (7, 0, 0, 0, 0, 0, 0))
+
+    def test_first_is_zero(self):
+        reception = Reception(8)
+        reception.receive(rtp(0), 0)
+        self.assertEqual((reception.expected(), reception.lost()), (1, 0))
 
     def test_wrap(self):
         reception = Reception(8)
@@ -51,6 +58,9 @@ class SequenceTest(unittest.TestCase):
         for seq, valid in ((65534, False), (65535, False), (0, True)):
             self.assertEqual(reception.receive(rtp(seq), 0), valid, seq)
         self.assertEqual((reception.highest, reception.received), (0, 1))
+        reception = Reception(8, 2)
+        self.assertFalse(reception.receive(rtp(0), 0))
+        self.assertTrue(reception.receive(rtp(1), 0))
         self.assertTrue(Reception(8, 1).receive(rtp(5), 0))
         self.assertTrue(Reception(8).receive(rtp(5), 0))
 
@@ -151,13 +161,21 @@ class JitterTest(unittest.TestCase):
         self.assertEqual(seen, [0, 160, 150, 221, 247])
         self.assertEqual(block(reception, 0, 0)[4], 15)
 
+    def test_from_zero(self):
+        """A transit time of nothing is one, too."""
+        reception = Reception(8)
+        reception.receive(rtp(0, 0), 0)
+        reception.receive(rtp(1, 160), 40)
+        self.assertEqual(reception.jitter, 160)
+
     def test_beside_floats(self):
-        """Beside the formula of section 6.4.1, with a clock in seconds, for both clocks, across both wraps."""
+        """Beside the formula of section 6.4.1, and the one of appendix A.8, for all clocks, across both wraps."""
         random.seed(8)
         for per_ms in (1, 8, 48):
             reception = Reception(per_ms)
             timestamp, now = 0xFFFFFFFF - 9000 * per_ms, (1 << 24) - 3000
             jitter = 0.0
+            scaled = 0
             before = None
             for seq in range(1000):
                 arrival = now + 20 * seq + random.randrange(60)
@@ -165,9 +183,27 @@ class JitterTest(unittest.TestCase):
                 transit = (arrival - now - 20 * seq) * per_ms
                 if before is not None:
                     jitter += (abs(transit - before) - jitter) / 16
+                    scaled += abs(transit - before) - (scaled + 8) // 16
                 before = transit
+                self.assertEqual(reception.jitter, scaled)
                 self.assertTrue(abs((reception.jitter >> 4) - jitter) < 1.6, (seq, reception.jitter >> 4, jitter))
             self.assertTrue(jitter > 10 * per_ms)
+
+    def test_allocates_nothing(self):
+        """On MicroPython, which can tell: a packet costs no memory."""
+        if not hasattr(gc, "mem_alloc"):
+            return
+        reception = Reception(8)
+        packet = rtp(0)
+        reception.receive(packet, 0)
+        reception.receive(packet, 0)
+        gc.collect()
+        before = gc.mem_alloc()
+        for i in range(100):
+            packet[3] = i
+            packet[4] = packet[5] = 0xFF
+            reception.receive(packet, 536870911 + i)
+        self.assertEqual(gc.mem_alloc() - before, 0)
 
     def test_stays_small(self):
         """No number outgrows 31 bits, however wild the timestamps are."""

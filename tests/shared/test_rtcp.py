@@ -115,6 +115,8 @@ class ParseTest(unittest.TestCase):
         packet = empty + unhex("82ca000400000001010161000000000201016200")
         self.assertEqual(sources(packet, parse(packet, len(packet))[1]), [1, 2])
         self.assertEqual(cname(packet, parse(packet, len(packet))[1]), b"a")
+        packet = empty + unhex("81ca0002 00000001 02016200")
+        self.assertEqual(cname(packet, parse(packet, len(packet))[1]), b"")
         packet = empty + unhex("82cb00020000000500000006")
         self.assertEqual(sources(packet, parse(packet, len(packet))[1]), [5, 6])
         packet = empty + unhex("80ca0000") + unhex("80cc0000")

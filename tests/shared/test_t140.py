@@ -28,11 +28,13 @@ class TypedTest(unittest.TestCase):
 class ScreenTest(unittest.TestCase):
     CASES = (
         ("abc", "abc"),
+        ("a b\xa0c", "a b\xa0c"),
         ("abc\bd", "abd"),
         ("a\b\b\bb", "b"),
         ("a\r\nb", "a\nb"),
         ("a\u2028b\u2029c\x85d", "a\nb\nc\nd"),
         ("a\nb\rc", "a\nb\nc"),
+        ("a\rb\nc", "a\nb\nc"),
         ("a\r\r\n\nb", "a\n\n\nb"),
         ("ab\u2028\bc", "abc"),  # a line's end is erased as any character
         ("ab\r\n\bc", "abc"),
@@ -45,7 +47,8 @@ class ScreenTest(unittest.TestCase):
         ("a\x9b31mb", "ab"),
         ("a\x1b[?25hb", "ab"),
         ("a\x1bab", "ab"),  # ESC a: INT
-        ("a\x1b(Bb", "ab"),
+        ("a\x1b(Bb\x1b Fc\x1b/Ad\x1b0e", "abcde"),
+        ("a\x1b[1 qb\x1b[?c", "ab"),
         ("a\x98secret\x9cb", "ab"),
         ("a\x1bXsecret\x1b\\b", "ab"),
         ("a\x1b]0;title\x1b\x1b\\b", "ab"),
@@ -73,6 +76,7 @@ class ScreenTest(unittest.TestCase):
         self.assertEqual(seen("a\x98" + "x" * 257 + "bc"), "abc")
         self.assertEqual(seen("a\x98" + "x" * 256 + "\x9cbc"), "abc")
         self.assertEqual(seen("\x98" + "x" * 200 + "\x9c\x98" + "x" * 200 + "\x9cb"), "b")
+        self.assertEqual(seen(("\x1bX" + "x" * 200 + "\x1b\\") * 3 + "b"), "b")
 
     def test_line(self):
         screen = Screen()

@@ -203,6 +203,7 @@ class SenderTest(unittest.TestCase):
         self.assertEqual(packet[:12], bytes(12))
 
     def test_no_room(self):
+        self.assertEqual([payload_bytes(generations) for generations in range(4)], [97, 197, 297, 397])
         sender = TextSender(T140, 0, RED)
         self.assertRaises(ValueError, sender.build, bytearray(12 + payload_bytes(2) - 1), 12, 0)
         self.assertEqual(sender.build(bytearray(12 + payload_bytes(2)), 12, 0), 4)
@@ -236,7 +237,7 @@ class SenderTest(unittest.TestCase):
     def test_cps(self):
         """No ten seconds see more than ten times cps characters, and nothing is lost."""
         for cps in (1, 5, 30, 1000):
-            typist = Typist(red_type=RED, cps=cps)
+            typist = Typist(red_type=RED) if cps == 30 else Typist(red_type=RED, cps=cps)
             text = "abcdefghi\u20ac" * 20
             taken = 0
             for _ in range(600):
@@ -322,13 +323,19 @@ class ReceiverTest(unittest.TestCase):
         self.assertEqual(self.take(rtp(20000, 0, b"x", T140)), [])
         self.assertEqual(self.take(rtp(20001, 0, red([(300, b"x"), b"y"]))), [(SSRC, "\ufffd\ufffddxy")])
         self.assertIsNone(self.receiver.timer_at)
-        for seq, ahead in ((20002 + 2999, True), (20002 - 101, False), (20002 - 100, True)):
+
+    def test_bounds_of_a_beginning(self):
+        for ahead, text in (
+            (2999, "a" + "\ufffd" * 64 + "b"),
+            (3000, "ac"),  # the first of the two is nothing
+            (-100, "a"),  # late
+            (-102, "ac"),
+        ):
             receiver = TextReceiver(T140, RED)
-            receive(receiver, rtp(20001, 0, b"y", T140), 0)
-            receive(receiver, rtp(seq, 0, b"z", T140), 0)
-            receive(receiver, rtp(seq + 1, 0, b"z", T140), 0)
-            found = text_of(receiver.handle_timer(5000))
-            self.assertEqual(found.endswith("z"), seq > 20002, ahead)
+            found = receive(receiver, rtp(20001, 0, b"a", T140), 0)
+            for i in range(2):
+                found += receive(receiver, rtp(20002 + ahead + i, 0, b"bc"[i : i + 1], T140), 0)
+            self.assertEqual(text_of(found + receiver.handle_timer(5000)), text, ahead)
 
     def test_doubled_in_a_gap(self):
         self.take(rtp(1, 0, b"a", T140))
