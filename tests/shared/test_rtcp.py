@@ -62,7 +62,8 @@ class BuildTest(unittest.TestCase):
             packet = bytearray(300)
             name = bytes([65 + length % 26]) * length
             size = build(packet, OURS, name, 0)
-            self.assertEqual(size % 4, 0)
+            # Section 6.5: the SSRC, the item, a zero at least, and on to the next word.
+            self.assertEqual(size, 8 + 4 + (4 + 2 + length + 1 + 3) // 4 * 4)
             self.assertEqual(packet[size - 1], 0)
             parts = parse(packet, size)
             self.assertEqual([part[0] for part in parts], [RR, SDES])

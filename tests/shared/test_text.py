@@ -301,6 +301,11 @@ class ReceiverTest(unittest.TestCase):
         self.take(rtp(3, 0, b"c", T140), 1000)
         self.assertEqual(self.take(rtp(4, 0, b"d", T140), 2000), [(SSRC, "\ufffdcd")])
 
+    def test_gap_at_the_wrap(self):
+        self.take(rtp(65535, 0, b"a", T140))
+        self.take(rtp(1, 600, b"c", T140))
+        self.assertEqual(self.receiver.handle_timer(1000), [(SSRC, "\ufffdc")])
+
     def test_holds_no_more_than_it_may(self):
         self.take(rtp(1, 0, b"a", T140))
         found = []
@@ -430,6 +435,10 @@ class MixerTest(unittest.TestCase):
     def test_marker_of_the_only_writer(self):
         self.take(1, 0, [b"a1"], self.A)
         self.assertEqual(self.take(5, 400, [(200, b"a3"), (100, b"a4"), b"a5"], self.A), [(self.A, "\ufffda3a4a5")])
+
+    def test_gap_at_the_wrap(self):
+        self.take(65535, 0, [b"a1"], self.A)
+        self.assertEqual(self.take(3, 400, [b"a5"], self.A), [(self.A, "\ufffda5")])
 
     def test_plain(self):
         receiver = TextReceiver(T140)
