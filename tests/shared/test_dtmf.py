@@ -174,6 +174,10 @@ class ReceiverTest(unittest.TestCase):
         # A segment that was lost whole.
         self.assertEqual(self.take(200, 3 * 0xFFFF, 5, 800, True), [("5", (3 * 0xFFFF + 800) // 8)])
 
+    def test_segments_where_the_low_bytes_wrap(self):
+        self.take(0, 0x00FF8000, 5, 160, False, True)
+        self.assertEqual(self.take(20, 0x00FF8000 + 0xFFFF, 5, 801, True), [("5", (0xFFFF + 801) // 8)])
+
     def test_next_press_is_no_segment(self):
         self.take(0, 0, 5, 800, True)
         self.assertEqual(self.take(100, 0xFFFF, 5, 160, False, True), [])

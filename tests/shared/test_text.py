@@ -461,6 +461,8 @@ class MixerTest(unittest.TestCase):
     def test_wrap_of_time(self):
         self.take(1, 0xFFFFFFF0, [b"a1"], self.A, 0)
         self.assertEqual(self.take(2, 0x40, [(80, b"a1"), b"a2"], self.A, 0), [(self.A, "a2")])
+        self.take(3, 0xFFFFF0, [b"b1"], self.B, 0)
+        self.assertEqual(self.take(4, 0x1000040, [(80, b"b1"), b"b2"], self.B, 0), [(self.B, "b2")])
 
     def test_many_writers(self):
         for i in range(9):
