@@ -3,78 +3,68 @@
 RTCP header and SSRC (8) | rest, encrypted | E, index (4) | [MKI] | tag (10) over all of it but the MKI
 """
 
-from hashlib import sha1
-
-from .aes_cm import CounterMode
+from .compat import const
 from .errors import SecurityError, StateError
-from .kdf import Hmac, same
-from .replay import ReplayWindow
-from .srtp import Suite, session_keys
+from .kdf import same
+from .srtp import Receiver, SrtpContext
 
 __all__ = ["SrtcpReceiver", "SrtcpSender"]
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .aes_cm import NewAes
-
-_LABEL_RTCP = 3
-_CLEAR_BYTES = 8
-_INDEX_BYTES = 4
-_TAG_BYTES = 10  # RFC 4568 section 6.2: of 80 bits also where SRTP's tag has 32
-_ENCRYPTED = 0x80
-_MAX_INDEX = 0x7FFFFFFF
+_LABEL_RTCP = const(3)
+_CLEAR_BYTES = const(8)
+_INDEX_BYTES = const(4)
+_TAG_BYTES = const(10)  # RFC 4568 section 6.2: of 80 bits also where SRTP's tag has 32
+_BLOCKS = const(2)  # a packet every few seconds need not be fast
+_ENCRYPTED = const(0x80)
+_MAX_INDEX = const(0x7FFFFFFF)  # RFC 3711 section 9.2: 2^31 packets under one key
 
 
-class _Context:
-    def __init__(self, suite: Suite, key_salt: bytes, new_aes: "NewAes", mki: bytes = b"") -> None:
-        if len(key_salt) != suite.key_salt_bytes:
-            raise ValueError("key and salt of a wrong size")
-        size = suite.key_bytes
-        key, auth, salt = session_keys(key_salt[:size], key_salt[size:], new_aes, _LABEL_RTCP)
-        self._cipher = CounterMode(new_aes(key), salt, 8)
-        self._mac = Hmac(auth, sha1)
-        self._mki = mki
-
-    def _tag(self, packet: "bytes | bytearray") -> bytes:
-        return self._mac.digest(packet)[:_TAG_BYTES]
-
-
-class SrtcpSender(_Context):
+class SrtcpSender(SrtpContext):
     """Protects the compound packets of one sender; arguments as for `srtp.SrtpSender`."""
+
+    label = _LABEL_RTCP
+    blocks = _BLOCKS
+    tag_bytes = _TAG_BYTES
+    flag = _ENCRYPTED
 
     #: The index of the last packet; the first one has 1, as libsrtp counts.
     index = 0
+
+    def left(self) -> int:
+        """For how many packets the key is still good."""
+        left: int = max(0, min(self._end + 1, _MAX_INDEX) - self.index)
+        return left
 
     def protect(self, packet: bytes) -> bytes:
         """The SRTCP packet of a compound RTCP packet of at least 8 bytes.
 
         Raises:
-            StateError: the key is used up after 2^31 packets.
+            StateError: the key is used up: take another key.
         """
-        if self.index >= _MAX_INDEX:
+        if not self.left():
             raise StateError("SRTCP key used up")
         self.index += 1
         data = bytearray(packet)
-        self._cipher.apply(
-            data, _CLEAR_BYTES, len(data), int.from_bytes(packet[4:8], "big"), self.index >> 16, self.index & 0xFFFF
-        )
+        self._apply(data, len(data), self.index)
         data += self.index.to_bytes(4, "big")
-        data[-4] |= _ENCRYPTED
-        return bytes(data) + self._mki + self._tag(data)
+        data[-4] |= self.flag
+        return bytes(data) + self._mki + self._mac.digest(data)[:_TAG_BYTES]
 
 
-class SrtcpReceiver(_Context):
-    """Opens the packets of one sender; arguments as for `srtp.SrtpReceiver`."""
+class SrtcpReceiver(Receiver):
+    """Opens the packets of one sender; arguments and attributes as for `srtp.Receiver`."""
 
-    def __init__(self, suite: Suite, key_salt: bytes, new_aes: "NewAes", mki: bytes = b"") -> None:
-        super().__init__(suite, key_salt, new_aes, mki)
-        self._window = ReplayWindow()
+    label = _LABEL_RTCP
+    blocks = _BLOCKS
+    tag_bytes = _TAG_BYTES
+    flag = _ENCRYPTED
 
     def unprotect(self, packet: bytes) -> bytes:
         """The RTCP packet in an SRTCP packet.
 
         Raises:
-            SecurityError: too short, another MKI, a wrong tag, not encrypted, or a packet seen before or too old.
+            SecurityError: too short, another MKI or SSRC, a wrong tag, not encrypted, a packet seen before or too old,
+                or the key is used up. Nothing has changed then.
         """
         tag_at = len(packet) - _TAG_BYTES
         mki_at = tag_at - len(self._mki)
@@ -83,14 +73,22 @@ class SrtcpReceiver(_Context):
             raise SecurityError("srtcp size")
         if packet[mki_at:tag_at] != self._mki:
             raise SecurityError("srtcp mki")
-        if not same(self._tag(packet[:mki_at]), packet[tag_at:]):
+        ssrc = packet[4:_CLEAR_BYTES]
+        is_new = ssrc != self._ssrc_bytes
+        if is_new:
+            self._may_begin(ssrc)
+        if not same(self._mac.digest(packet[:mki_at])[:_TAG_BYTES], packet[tag_at:]):
             raise SecurityError("srtcp tag")
-        if not packet[end] & _ENCRYPTED:
+        if packet[end] & _ENCRYPTED != self.flag:
             raise SecurityError("srtcp encryption")
         index = int.from_bytes(packet[end:mki_at], "big") & _MAX_INDEX
-        if not self._window.is_fresh(index):
+        if is_new:
+            self._begin(ssrc, index)
+        elif not self._window.is_fresh(index):
             raise SecurityError("srtcp replay")
+        elif index > self._end:
+            raise SecurityError("srtcp lifetime")
         self._window.add(index)
         data = bytearray(packet[:end])
-        self._cipher.apply(data, _CLEAR_BYTES, end, int.from_bytes(packet[4:8], "big"), index >> 16, index & 0xFFFF)
+        self._apply(data, end, index)
         return bytes(data)

@@ -4,6 +4,8 @@
 
 Packets are protected in place, in a buffer with room for `SrtpSender.overhead_bytes` more. A receiver authenticates
 before it decrypts or changes any state; what fails is dropped and counted by the caller and never ends a session.
+
+Here is what a weak device needs: one key, one SSRC at a time. `streams` adds what else a crypto line can ask for.
 """
 
 from hashlib import sha1
@@ -15,7 +17,7 @@ from .kdf import Hmac
 from .replay import WINDOW_SIZE, ReplayWindow
 from .rtp import HEADER_BYTES, SEQ_MOD, header_size, seq_delta
 
-__all__ = ["SUITES", "SrtpReceiver", "SrtpSender", "Suite", "session_keys"]
+__all__ = ["SUITES", "Receiver", "SrtpContext", "SrtpReceiver", "SrtpSender", "Suite", "nearest", "session_keys"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ _SALT_BYTES = const(14)
 _FRAME_BLOCKS = const(10)  # 160 bytes: 20 ms of G.711
 _PLAIN_HEADER = const(0x80)  # version 2; no padding, extension or CSRC
 _MAX_SOURCES = const(16)  # under one key: more is no change of address but a game
-_MAX_ROC = const(0xFFFFFFFF)  # section 9.2: 2^48 packets under one key
+_MAX_INDEX = const(0xFFFFFFFFFFFF)  # section 9.2: 2^48 packets under one key
+_NEVER = const(-2)  # no seq, and not just below one either
 
 
 class Suite:
@@ -84,42 +87,83 @@ def session_keys(
     return keys[0], keys[1], keys[2]
 
 
-class _Context:
-    """What both directions of one master key have."""
-
-    def __init__(self, suite: Suite, key_salt: bytes, new_aes: "NewAes", mki: bytes) -> None:
-        if len(key_salt) != suite.key_salt_bytes:
-            raise ValueError("key and salt of a wrong size")
-        size = suite.key_bytes
-        key, auth, salt = session_keys(key_salt[:size], key_salt[size:], new_aes)
-        self._cipher = CounterMode(new_aes(key), salt, _FRAME_BLOCKS)
-        self._mac = Hmac(auth, sha1)
-        self._mki = mki
-        self._tag_bytes = suite.tag_bytes
-        self.overhead_bytes = len(mki) + suite.tag_bytes
-        self._ssrc = -1
-        self._ssrc_bytes = b""
-        self._roc_bytes = bytes(4)  # of the last packet: the same for 65536 of them
-
-    def _see_ssrc(self, packet: bytearray) -> None:
-        self._ssrc_bytes = bytes(packet[8:12])
-        self._ssrc = int.from_bytes(self._ssrc_bytes, "big")
-
-
-class SrtpSender(_Context):
-    """Protects the packets of one SSRC that we send: that of the first packet.
+class SrtpContext:
+    """What both directions of one master key have, in SRTP and SRTCP.
 
     Args:
         suite: one of `SUITES`.
         key_salt: master key and salt as in ``inline:``.
         new_aes: makes an AES block function of a key.
-        mki: the master key identifier to put into each packet.
+        mki: the master key identifier of each packet.
+        lifetime: how many packets the key is good for; None for as many as there can be.
     """
 
-    def __init__(self, suite: Suite, key_salt: bytes, new_aes: "NewAes", mki: bytes = b"") -> None:
-        super().__init__(suite, key_salt, new_aes, mki)
+    label = _LABEL_RTP
+    blocks = _FRAME_BLOCKS
+    tag_bytes: int = 0  # the suite's
+
+    def __init__(
+        self, suite: Suite, key_salt: bytes, new_aes: "NewAes", mki: bytes = b"", lifetime: "int | None" = None
+    ) -> None:
+        if len(key_salt) != suite.key_salt_bytes:
+            raise ValueError("key and salt of a wrong size")
+        self._tag_bytes: int = self.tag_bytes or suite.tag_bytes
+        self.use(mki, *self.derive(suite, key_salt, new_aes))
+        self._ssrc = -1
+        self._ssrc_bytes = b""
+        self._look = True  # at the end of the key with each packet: in its last 65536
+        # The highest index that the key is good for, counted from -1, the one before all, until the first is known.
+        self._end: int = _MAX_INDEX if lifetime is None else lifetime - 1
+
+    def derive(self, suite: Suite, key_salt: bytes, new_aes: "NewAes") -> "tuple[CounterMode, Hmac]":
+        """The session keys of a master key and salt, ready for `use`."""
+        size = suite.key_bytes
+        key, auth, salt = session_keys(key_salt[:size], key_salt[size:], new_aes, self.label)
+        return CounterMode(new_aes(key), salt, self.blocks), Hmac(auth, sha1)
+
+    def use(self, mki: bytes, cipher: CounterMode, mac: Hmac) -> None:
+        """Go on with these keys; indexes go on as they are ("MUST NOT be reset", section 3.3.1)."""
+        self._mki = mki
+        self._cipher = cipher
+        self._mac = mac
+        self.overhead_bytes = len(mki) + self._tag_bytes
+
+    def _count_from(self, index: int, highest: int) -> None:
+        """Let what is left of the key after ``highest`` begin at ``index``."""
+        self._end = min(self._end + index - highest - 1, _MAX_INDEX)
+        self._look = True
+
+    def expire(self) -> None:
+        """Take the key as used up, as when its time is over: nothing passes any more."""
+        self._end = -1
+        self._look = True
+
+    def _apply(self, packet: bytearray, end: int, index: int) -> None:
+        """Encrypt or decrypt an RTCP packet behind its SSRC, in place."""
+        ssrc = int.from_bytes(packet[4:8], "big")
+        self._cipher.apply(packet, 8, end, ssrc, index >> 16, index & 0xFFFF)
+
+    def _see_ssrc(self, ssrc: bytes) -> None:
+        self._ssrc_bytes = ssrc
+        self._ssrc = int.from_bytes(ssrc, "big")
+
+
+class SrtpSender(SrtpContext):
+    """Protects the packets of one SSRC that we send: that of the first packet; arguments as for `SrtpContext`."""
+
+    def __init__(
+        self, suite: Suite, key_salt: bytes, new_aes: "NewAes", mki: bytes = b"", lifetime: "int | None" = None
+    ) -> None:
+        super().__init__(suite, key_salt, new_aes, mki, lifetime)
         self.roc = 0
-        self._last_seq = -1
+        self._roc_bytes = b""
+        self._last_seq: int = _NEVER
+
+    def left(self) -> int:
+        """For how many packets the key is still good; time for another key before it is 0."""
+        if self._last_seq < 0 or self._end < 0:
+            return self._end + 1
+        return self._end - (self.roc << 16 | self._last_seq)
 
     def protect(self, packet: bytearray, size: int) -> int:
         """Encrypt and authenticate ``packet[:size]`` in place.
@@ -127,24 +171,23 @@ class SrtpSender(_Context):
         Sequence numbers have to rise, by less than 2^15 from packet to packet; the rollover counter follows their wrap.
 
         Args:
-            packet: an RTP packet with `overhead_bytes` of room behind ``size``.
+            packet: an RTP packet, with room for `overhead_bytes` after it.
             size: of the RTP packet.
 
         Returns:
             The size of the SRTP packet.
 
         Raises:
-            ValueError: no room in the buffer.
-            StateError: the seq is not above the last one (a keystream would be used twice), another SSRC, or the key is
-                used up.
+            ParseError: not RTP.
+            StateError: the sequence number did not rise, another SSRC, or the key is used up (section 9.2): take
+                another key. Nothing has changed then.
+            ValueError: no room.
         """
         if len(packet) < size + self.overhead_bytes:
             raise ValueError("no room for the tag")
         start = HEADER_BYTES if size >= HEADER_BYTES and packet[0] == _PLAIN_HEADER else header_size(packet, size)
-        if self._ssrc_bytes and differs(packet, 8, self._ssrc_bytes, 4):
-            raise StateError("another SSRC")
         seq = packet[2] << 8 | packet[3]
-        if seq != self._last_seq + 1 or not seq:
+        if self._look or seq != self._last_seq + 1 or differs(packet, 8, self._ssrc_bytes, 4):
             self._follow(seq, packet)
         self._last_seq = seq
         self._cipher.apply(packet, start, size, self._ssrc, self.roc, seq)
@@ -152,48 +195,69 @@ class SrtpSender(_Context):
         if self._mki:
             packet[size : size + len(self._mki)] = self._mki
             size += len(self._mki)
-        copy(packet, size, tag, self._tag_bytes)
-        return size + self._tag_bytes
+        tag_bytes = self._tag_bytes
+        copy(packet, size, tag, tag_bytes)
+        return size + tag_bytes
 
-    def _follow(self, seq: int, packet: bytearray) -> None:
-        """Take the first seq, or one that is not just one above the last."""
+    def index_of(self, seq: int) -> int:
+        """The packet index that ``seq`` has next.
+
+        Raises:
+            StateError: it does not rise, so one keystream would be used twice.
+        """
         last = self._last_seq
         if last < 0:
-            self._see_ssrc(packet)
-            return
-        if seq_delta(seq, last) <= 0:
+            return self.roc << 16 | seq
+        ahead = seq_delta(seq, last)
+        if ahead <= 0:
             raise StateError("RTP seq out of order")
-        if seq < last:
-            if self.roc == _MAX_ROC:
-                raise StateError("SRTP key used up")
-            self.roc += 1
-            self._roc_bytes = self.roc.to_bytes(4, "big")
+        return (self.roc << 16 | last) + ahead
+
+    def _follow(self, seq: int, packet: bytearray) -> None:
+        """Take the first packet, or one that does not just follow the last, or one of the last 65536 of the key."""
+        index = self.index_of(seq)
+        if not self.left() or (self._ssrc_bytes and index > self._end):
+            raise StateError("SRTP key used up")
+        if not self._ssrc_bytes:
+            self._see_ssrc(bytes(packet[8:12]))
+            self._count_from(index, -1)
+        elif differs(packet, 8, self._ssrc_bytes, 4):
+            raise StateError("another SSRC")
+        self.roc = index >> 16
+        self._roc_bytes = self.roc.to_bytes(4, "big")
+        self._look = self.roc >= self._end >> 16
 
 
-class SrtpReceiver(_Context):
-    """Opens the packets of one SSRC that a peer sends; the first authentic packet decides which SSRC that is.
+class Receiver(SrtpContext):
+    """What receivers of SRTP and SRTCP have: one source, and what it has sent.
 
-    Another one may follow after `allow_source`, and again the first authentic packet decides. None comes back: what was
-    recorded of it could be played again.
+    The first authentic packet decides which SSRC that is. Another one may follow after `allow_source`, and again the
+    first authentic packet decides. None comes back: what was recorded of it could be played again.
 
     Args:
         suite: one of `SUITES`.
         key_salt: master key and salt as in ``inline:``.
         new_aes: makes an AES block function of a key.
         mki: the master key identifier that each packet has to carry.
-        window: size of the replay window, a multiple of 8 and at least 64.
+        window: size of the replay window, see `ReplayWindow`.
+        lifetime: how many packets the key is good for; None for as many as there can be.
 
     Attributes:
         sources: how many other SSRCs there were before the present one.
     """
 
     def __init__(
-        self, suite: Suite, key_salt: bytes, new_aes: "NewAes", mki: bytes = b"", window: int = WINDOW_SIZE
+        self,
+        suite: Suite,
+        key_salt: bytes,
+        new_aes: "NewAes",
+        mki: bytes = b"",
+        window: int = WINDOW_SIZE,
+        lifetime: "int | None" = None,
     ) -> None:
-        super().__init__(suite, key_salt, new_aes, mki)
+        super().__init__(suite, key_salt, new_aes, mki, lifetime)
         self._window = ReplayWindow(window)
         self._window_size = window
-        self._roc = 0
         self.sources = 0
         self._past = b""  # those SSRCs
         self._may_change = False
@@ -201,6 +265,40 @@ class SrtpReceiver(_Context):
     def allow_source(self) -> None:
         """Let the peer go on with another SSRC under the same key, as after a change of its address."""
         self._may_change = self.sources < _MAX_SOURCES
+
+    def _may_begin(self, ssrc: bytes) -> None:
+        """Raise unless a packet of another SSRC than the present one may be the next."""
+        past = [self._past[at : at + 4] for at in range(0, len(self._past), 4)]
+        if self._ssrc_bytes and (not self._may_change or ssrc in past):
+            raise SecurityError("srtp ssrc")
+        if self._window.highest >= self._end:
+            raise SecurityError("srtp lifetime")
+
+    def _begin(self, ssrc: bytes, index: int) -> None:
+        """Take the first packet of a source, which is authentic."""
+        if self._ssrc_bytes:
+            self._past += self._ssrc_bytes
+            self.sources += 1
+            self._may_change = False
+        self._count_from(index, self._window.highest)
+        self._window = ReplayWindow(self._window_size)
+        self._see_ssrc(ssrc)
+
+
+class SrtpReceiver(Receiver):
+    """Opens the packets of one SSRC that a peer sends; arguments and attributes as for `Receiver`."""
+
+    _roc = -1  # of the last packet: the same for 65536 of them
+    _roc_bytes = b""
+    _before = 0xFFFF  # before the first packet: what was lost may have wrapped
+
+    def follow(self, before: "SrtpReceiver") -> None:
+        """Come after the receiver of another key of the peer's.
+
+        Its rollover counter goes on ("MUST NOT be reset to zero", section 3.3.1), or begins anew, as many do it: the
+        first authentic packet shows which.
+        """
+        self._before = max(0xFFFF, before._window.highest)
 
     def unprotect(self, packet: bytearray, size: int) -> int:
         """Verify and decrypt ``packet[:size]`` in place.
@@ -214,53 +312,54 @@ class SrtpReceiver(_Context):
 
         Raises:
             ParseError: not RTP.
-            SecurityError: too short, another MKI or SSRC, a wrong tag, or a packet seen before or too old. Nothing has
-                changed then.
+            SecurityError: too short, another MKI or SSRC, a wrong tag, a packet seen before or too old, or the key is
+                used up. Nothing has changed then.
         """
         mki_at = size - self.overhead_bytes
         plain = mki_at >= HEADER_BYTES and packet[0] == _PLAIN_HEADER
         start = HEADER_BYTES if plain else header_size(packet, mki_at)
         if self._mki and packet[mki_at : mki_at + len(self._mki)] != self._mki:
             raise SecurityError("srtp mki")
-        is_other = self._ssrc_bytes and differs(packet, 8, self._ssrc_bytes, 4)
-        if is_other and not self._may_be(bytes(packet[8:12])):
-            raise SecurityError("srtp ssrc")
+        is_new = not self._ssrc_bytes or differs(packet, 8, self._ssrc_bytes, 4)
         seq = packet[2] << 8 | packet[3]
-        index = seq if is_other else self._index(seq)
-        # Section 3.3 lists the replay check before the tag; both come before any state changes.
-        if index < 0 or not (is_other or self._window.is_fresh(index)):
-            raise SecurityError("srtp replay")
+        if is_new:
+            self._may_begin(bytes(packet[8:12]))
+            index = seq
+        else:
+            index = nearest(seq, self._window.highest)
+            # Section 3.3 lists the replay check before the tag; both come before any state changes.
+            if index < 0 or not self._window.is_fresh(index):
+                raise SecurityError("srtp replay")
         roc = index >> 16
+        if self._look and not is_new and index > self._end:
+            raise SecurityError("srtp lifetime")
         roc_bytes = self._roc_bytes if roc == self._roc else roc.to_bytes(4, "big")
         tag = self._mac.digest(memoryview(packet)[:mki_at], roc_bytes)
         if differs(packet, size - self._tag_bytes, tag, self._tag_bytes):
-            raise SecurityError("srtp tag")
-        if is_other:
-            self._past += self._ssrc_bytes
-            self.sources += 1
-            self._may_change = False
-            self._window = ReplayWindow(self._window_size)
+            index = nearest(seq, self._before)
+            if not is_new or index > _MAX_INDEX:
+                raise SecurityError("srtp tag")
+            roc = index >> 16
+            roc_bytes = roc.to_bytes(4, "big")
+            tag = self._mac.digest(memoryview(packet)[:mki_at], roc_bytes)
+            if differs(packet, size - self._tag_bytes, tag, self._tag_bytes):
+                raise SecurityError("srtp tag")
+        if is_new:
+            self._begin(bytes(packet[8:12]), index)
         self._window.add(index)
-        if is_other or not self._ssrc_bytes:
-            self._see_ssrc(packet)
-        self._roc = roc
-        self._roc_bytes = roc_bytes
+        if roc != self._roc:
+            self._roc = roc
+            self._roc_bytes = roc_bytes
+            self._look = (self._window.highest >> 16) + 1 >= self._end >> 16
         self._cipher.apply(packet, start, mki_at, self._ssrc, roc, seq)
         return mki_at
 
-    def _may_be(self, ssrc: bytes) -> bool:
-        """Whether an SSRC other than the present one may be that of the next packet."""
-        past = [self._past[at : at + 4] for at in range(0, len(self._past), 4)]
-        return self._may_change and ssrc not in past
 
-    def _index(self, seq: int) -> int:
-        """The packet index nearest to the highest one seen (section 3.3.1, appendix A); negative before the first."""
-        highest = self._window.highest
-        if highest < 0:
-            return seq
-        index = highest - (highest & 0xFFFF) + seq
-        if index - highest > SEQ_MOD // 2:
-            return index - SEQ_MOD
-        if highest - index > SEQ_MOD // 2:
-            return index + SEQ_MOD
-        return index
+def nearest(seq: int, highest: int) -> int:
+    """The packet index of ``seq`` nearest to the highest one seen (section 3.3.1, appendix A); negative before all."""
+    index = highest - (highest & 0xFFFF) + seq
+    if index - highest > SEQ_MOD // 2:
+        return index - SEQ_MOD
+    if highest - index > SEQ_MOD // 2:
+        return index + SEQ_MOD
+    return index

@@ -181,6 +181,47 @@ class SenderTest(unittest.TestCase):
     def test_wrong_key_size(self):
         self.assertRaises(ValueError, SrtpSender, SUITE_80, KEY[:-1], new_aes)
 
+    def test_lifetime(self):
+        for start in (0, 1, 65530, 65535):
+            sender = SrtpSender(SUITE_80, KEY, new_aes, b"", 10)
+            self.assertEqual(sender.left(), 10)
+            for i in range(10):
+                send(sender, start + i & 0xFFFF)
+                self.assertEqual(sender.left(), 9 - i)
+            for i in (10, 11, 500):
+                packet, size = make(start + i & 0xFFFF)
+                before = bytes(packet)
+                self.assertRaises(StateError, sender.protect, packet, size)
+                self.assertEqual(bytes(packet), before)
+
+    def test_lifetime_of_more_than_one_rollover(self):
+        sender = SrtpSender(SUITE_80, KEY, new_aes, b"", 2 * 65536 + 3)
+        for n in range(65530, 65530 + 2 * 65536, 16384):
+            send(sender, n & 0xFFFF)
+        self.assertEqual(sender.left(), 16384 + 2)
+        for n in (0, 1, 2):
+            send(sender, 65530 + n)  # 65530 + 2 * 65536 + n
+        self.assertEqual(sender.left(), 0)
+        packet, size = make(65533)
+        self.assertRaises(StateError, sender.protect, packet, size)
+
+    def test_lifetime_of_a_suite(self):
+        sender, _ = pair()
+        self.assertEqual(sender.left(), 1 << 48)
+        send(sender, 100)
+        self.assertEqual(sender.left(), (1 << 48) - 101)
+
+    def test_expired(self):
+        for sent in (0, 1):
+            sender, _ = pair()
+            for seq in range(65535, 65535 + sent):
+                send(sender, seq)
+            sender.expire()
+            self.assertEqual(sender.left(), 0)
+            for seq in (0, 1):
+                packet, size = make(seq)
+                self.assertRaises(StateError, sender.protect, packet, size)
+
 
 class ReceiverTest(unittest.TestCase):
     def refuse(self, receiver, wire, check):
@@ -306,6 +347,89 @@ class ReceiverTest(unittest.TestCase):
         self.refuse(SrtpReceiver(SUITE_80, KEY, new_aes, b"\0\2"), wire, "srtp mki")
         self.assertEqual(receive(receiver, wire), b"payload")
 
+    def test_lifetime(self):
+        for start in (0, 65530):
+            sender = SrtpSender(SUITE_80, KEY, new_aes)
+            receiver = SrtpReceiver(SUITE_80, KEY, new_aes, b"", 64, 10)
+            wires = [send(sender, start + i & 0xFFFF) for i in range(12)]
+            receive(receiver, wires[0])
+            receive(receiver, wires[9])
+            self.refuse(receiver, wires[10], "srtp lifetime")
+            self.refuse(receiver, wires[11], "srtp lifetime")
+            receive(receiver, wires[8])
+
+    def test_lifetime_of_more_than_one_rollover(self):
+        sender = SrtpSender(SUITE_80, KEY, new_aes)
+        receiver = SrtpReceiver(SUITE_80, KEY, new_aes, b"", 64, 65536 + 50)
+        for n in (65500, 80000, 100000, 120000, 131070):
+            receive(receiver, send(sender, n & 0xFFFF))
+        wires = [send(sender, n & 0xFFFF) for n in range(131071, 131087)]
+        for i in (1, 0, 14):
+            receive(receiver, wires[i])  # the last one is the 65586th
+        self.refuse(receiver, wires[15], "srtp lifetime")
+        receive(receiver, wires[13])
+
+    def test_lifetime_counts_all_sources(self):
+        _, receiver = pair()
+        receiver = SrtpReceiver(SUITE_80, KEY, new_aes, b"", 64, 10)
+        wires = [send(SrtpSender(SUITE_80, KEY, new_aes), seq, ssrc=7) for seq in range(70000 - 65536, 70012 - 65536)]
+        for i in range(6):
+            receive(receiver, wires[i])
+        receiver.allow_source()
+        wires = [send(SrtpSender(SUITE_80, KEY, new_aes), seq, ssrc=8) for seq in range(20)]
+        for i in range(4):
+            receive(receiver, wires[i])
+        self.refuse(receiver, wires[4], "srtp lifetime")
+        receiver.allow_source()
+        self.refuse(receiver, send(SrtpSender(SUITE_80, KEY, new_aes), 1, ssrc=9), "srtp lifetime")
+
+    def test_key_used_up(self):
+        """Nothing is of index 2^48, and a packet that says so is no reason for another error."""
+        sender, receiver = pair()
+        sender.roc = 0xFFFFFFFF
+        before = SrtpReceiver(SUITE_80, KEY, new_aes)
+        before._window.highest = 0xFFFFFFFFF000
+        receiver.follow(before)
+        receive(receiver, send(sender, 65534))
+        self.refuse(receiver, send(pair()[0], 3), "srtp lifetime")
+        receive(receiver, send(sender, 65535))
+        before._window.highest = 0xFFFFFFFFFFFF
+        _, receiver = pair()
+        receiver.follow(before)
+        self.refuse(receiver, send(pair(SUITE_80, bytes(30))[0], 3), "srtp tag")
+
+    def test_expired(self):
+        sender, receiver = pair()
+        receive(receiver, send(sender, 1))
+        receiver.expire()
+        self.refuse(receiver, send(sender, 2), "srtp lifetime")
+        _, receiver = pair()
+        receiver.expire()
+        self.refuse(receiver, send(sender, 3), "srtp lifetime")
+
+    def test_the_packets_before_a_wrap_may_all_be_lost(self):
+        sender, receiver = pair()
+        wires = [send(sender, seq & 0xFFFF) for seq in range(65533, 65541)]
+        for i in (3, 5, 4):
+            self.assertEqual(receive(receiver, wires[i]), b"payload")
+        self.refuse(receiver, send(pair()[0], 3), "srtp tag")  # of the time before the wrap, as it were
+        self.assertEqual(receive(receiver, wires[6]), b"payload")
+
+    def test_another_key_and_the_rollover_counter_goes_on_or_begins_anew(self):
+        old, before = pair()
+        for n in range(65535, 65535 + 4 * 65536, 16384):
+            receive(before, send(old, n & 0xFFFF))
+        self.assertEqual(old.roc, 4)
+        for roc, first in ((0, 50000), (4, 50000), (5, 2)):  # the last one has just wrapped
+            sender, receiver = pair(SUITE_80, bytes(range(1, 31)))
+            sender.roc = roc
+            receiver.follow(before)
+            wires = [send(sender, first + i) for i in range(3)]
+            for i in (0, 2, 1):
+                self.assertEqual(receive(receiver, wires[i]), b"payload")
+            self.refuse(receiver, wires[1], "srtp replay")
+            receive(receiver, send(sender, first + 9))
+
     def test_wider_window(self):
         sender, _ = pair()
         receiver = SrtpReceiver(SUITE_80, KEY, new_aes, b"", 128)
@@ -314,6 +438,8 @@ class ReceiverTest(unittest.TestCase):
         receive(receiver, wires[0])
         receive(receiver, wires[129])
         self.refuse(receiver, wires[1], "srtp replay")
+        for size in (0, 32, 63, 65, 100, 32776):
+            self.assertRaises(ValueError, SrtpReceiver, SUITE_80, KEY, new_aes, b"", size)
 
 
 class SrtcpTest(unittest.TestCase):
@@ -342,6 +468,64 @@ class SrtcpTest(unittest.TestCase):
     def test_used_up(self):
         self.sender.index = 0x7FFFFFFF
         self.assertRaises(StateError, self.sender.protect, self.PACKET)
+
+    def test_expired(self):
+        wire = self.sender.protect(self.PACKET)
+        self.sender.expire()
+        self.receiver.expire()
+        self.assertRaises(StateError, self.sender.protect, self.PACKET)
+        self.refuse(wire, "srtp lifetime")
+
+    def refuse(self, wire, check):
+        with self.assertRaises(SecurityError) as caught:
+            self.receiver.unprotect(wire)
+        self.assertEqual(caught.exception.check, check)
+
+    def test_lifetime(self):
+        sender = SrtcpSender(SUITE_80, KEY, new_aes, b"", 5)
+        self.receiver = SrtcpReceiver(SUITE_80, KEY, new_aes, b"", 64, 3)
+        wires = []
+        for left in (5, 4, 3, 2, 1):
+            self.assertEqual(sender.left(), left)
+            wires.append(sender.protect(self.PACKET))
+        self.assertRaises(StateError, sender.protect, self.PACKET)
+        for i in (0, 2, 1):
+            self.receiver.unprotect(wires[i])
+        self.refuse(wires[3], "srtcp lifetime")
+
+    def test_another_ssrc(self):
+        """Each source counts for itself; one at a time, and only by agreement, as with SRTP."""
+        other = SrtcpSender(SUITE_80, KEY, new_aes)
+        packet = self.PACKET[:7] + b"9" + self.PACKET[8:]
+        wires = [self.sender.protect(self.PACKET) for _ in range(4)]
+        self.receiver.unprotect(wires[2])
+        theirs = [other.protect(packet) for _ in range(3)]
+        self.refuse(theirs[0], "srtp ssrc")
+        self.receiver.allow_source()
+        self.refuse(theirs[0][:-1] + bytes([theirs[0][-1] ^ 1]), "srtcp tag")
+        self.receiver.unprotect(wires[3])
+        self.assertEqual(self.receiver.unprotect(theirs[0]), packet)
+        self.assertEqual(self.receiver.sources, 1)
+        self.refuse(wires[1], "srtp ssrc")
+        self.receiver.allow_source()
+        self.refuse(wires[1], "srtp ssrc")
+        self.receiver.unprotect(theirs[1])
+        self.refuse(theirs[0], "srtcp replay")
+
+    def test_unencrypted(self):
+        """An authentic packet that is not encrypted is refused: nobody has agreed to that."""
+        self.sender.flag = 0
+        self.refuse(self.sender.protect(self.PACKET), "srtcp encryption")
+        self.sender.flag = 0x80
+        self.assertEqual(self.receiver.unprotect(self.sender.protect(self.PACKET)), self.PACKET)
+
+    def test_mki(self):
+        sender = SrtcpSender(SUITE_80, KEY, new_aes, b"\0\1")
+        wire = sender.protect(self.PACKET)
+        self.receiver = SrtcpReceiver(SUITE_80, KEY, new_aes, b"\0\2")
+        self.refuse(wire, "srtcp mki")
+        self.receiver = SrtcpReceiver(SUITE_80, KEY, new_aes, b"\0\1")
+        self.assertEqual(self.receiver.unprotect(wire), self.PACKET)
 
 
 if __name__ == "__main__":
