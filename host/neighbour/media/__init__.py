@@ -1,0 +1,1 @@
+"""Media on the host: what terminals are too weak for."""
