@@ -325,6 +325,16 @@ def test_what_is_found_is_told(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_storm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["fuzz", "storm", "--runs", str(max(20_000, RUNS // 10))])
+    assert command.main() == 0
+    said = capsys.readouterr().out
+    assert re.search(r"storm +\d+ packets .+ 24 kinds of receiver", said), said
+    monkeypatch.setattr(replay.ReplayWindow, "is_fresh", lambda *_: True)
+    assert command.main() == 1
+    assert "a packet was taken that was" in capsys.readouterr().err
+
+
 def test_without_atheris(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(sys, "argv", ["fuzz", "uri"])

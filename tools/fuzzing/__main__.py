@@ -14,6 +14,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from fuzzing import storms
 from fuzzing.harnesses import HARNESSES, SEEDS, judge, max_bytes, seeds
 
 __all__ = ["main"]
@@ -115,22 +116,27 @@ def _judge_file(name: str, path: Path) -> bool:
 def main() -> int:
     """The command line; returns an exit status."""
     parser = argparse.ArgumentParser(prog="tools/fuzz", description=__doc__)
-    parser.add_argument("what", nargs="+", metavar="NAME", help=f"any of {', '.join(HARNESSES)}, or {_ALL}")
+    parser.add_argument(
+        "what", nargs="+", metavar="NAME", help=f"any of {', '.join(HARNESSES)}, or {_ALL}; or {storms.NAME}"
+    )
     parser.add_argument("--runs", type=int, default=100_000, help="inputs for each harness")
     parser.add_argument("--jobs", type=int, default=1, help="processes that share them")
     parser.add_argument("--seed", type=int, default=1, help="the same seed and runs, the same inputs, nearly")
     parser.add_argument("--input", type=Path, help="judge this file instead")
     options = parser.parse_args()
-    unknown = [name for name in options.what if name not in (*HARNESSES, _ALL)]
+    stormy = options.what == [storms.NAME]
+    unknown = [name for name in options.what if name not in (*HARNESSES, _ALL) and not stormy]
     if unknown:
         parser.error(f"no harness {unknown[0]!r}; there are {', '.join(HARNESSES)}")
     if options.runs < 1 or options.jobs < 1:
         parser.error("runs and jobs begin at 1")
-    names = list(HARNESSES) if _ALL in options.what else options.what
+    if stormy:
+        return int(not storms.run(options.runs, options.seed))
+    chosen = list(HARNESSES) if _ALL in options.what else options.what
     if options.input is not None and not options.input.is_file():
         parser.error(f"--input {options.input}: no such file")
     if options.input is not None:
-        return max(not _judge_file(name, options.input) for name in names)
+        return max(not _judge_file(name, options.input) for name in chosen)
     if importlib.util.find_spec("atheris") is None:
         print(
             "fuzz: atheris is not installed: it has wheels for CPython 3.11 to 3.14 on Linux x86-64, and this is "
@@ -139,7 +145,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    return max(not _fuzz(name, options.runs, options.jobs, options.seed) for name in names)
+    return max(not _fuzz(name, options.runs, options.jobs, options.seed) for name in chosen)
 
 
 if __name__ == "__main__":
