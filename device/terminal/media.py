@@ -77,6 +77,8 @@ class Media:
         theirs = (agreed.remote_key, agreed.remote_mki, agreed.suite)
         if before is None or (before.remote_key, before.remote_mki, before.suite) != theirs:
             receiver = self._receiver_of(theirs, suite)
+            if before:
+                receiver.follow(self._receiver)
         codec = self._codecs.get(agreed.payload_type) or Codec(agreed.payload_type)
         self._codecs[agreed.payload_type] = codec
         target = self._target

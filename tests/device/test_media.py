@@ -619,6 +619,21 @@ class ChangeTest(Case):
         self.assertEqual(self.audio.log, ["start"])
         self.assertStatistics(sent=3, received=3, rejected=1, lost=0)
 
+    def test_new_keys_after_a_rollover(self):
+        """The peer's counter goes on, as RFC 3711 section 3.3.1 has it, or begins anew, as many do: both are heard."""
+        for roc in (0, 2):
+            self.setUp()
+            self.start()
+            for seq in (65534, 30000, 60000, 25000):
+                self.far.seq = seq
+                self.receive(self.far.packet())
+            self.assertEqual(self.far.sender.roc, 2)
+            self.far = Far(key=KEYS[CM32], seq=25100)
+            self.far.sender.roc = roc
+            self.change(theirs=KEYS[CM32])
+            self.receive(*[self.far.packet() for _ in range(3)])
+            self.assertStatistics(received=7, rejected=0)
+
     def test_another_source(self):
         """Under the same key, after a change and once for each: and none of the past comes back."""
         self.start()
