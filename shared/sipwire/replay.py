@@ -13,7 +13,7 @@ class ReplayWindow:
 
     Args:
         size: a multiple of 8, from 64 to 32768.
-        highest: the highest index taken as seen; -1 for none. Everything up to it is refused.
+        highest: the highest index taken as seen; -1 for none. Everything up to it is refused, so what is negative is.
 
     Raises:
         ValueError: another size.

@@ -328,7 +328,7 @@ class SrtpReceiver(Receiver):
         else:
             index = nearest(seq, self._window.highest)
             # Section 3.3 lists the replay check before the tag; both come before any state changes.
-            if index < 0 or not self._window.is_fresh(index):
+            if not self._window.is_fresh(index):
                 raise SecurityError("srtp replay")
         roc = index >> 16
         if self._look and not is_new and index > self._end:

@@ -157,7 +157,15 @@ def test_every_bit_of_a_report_matters() -> None:
     for size in range(len(wire)):
         with pytest.raises(SecurityError):
             receiver.unprotect(wire[:size])
+    refuse_rtcp(receiver, b"\x80\xc9\0\1" + bytes(23) + b"\1", "srtcp size")
     assert receiver.unprotect(wire) == REPORT
+
+
+def test_the_buffer_has_to_have_room() -> None:
+    sender = GcmSender(SUITE, KEY, new_aes, b"\1")
+    with pytest.raises(ValueError, match="room"):
+        sender.protect(bytearray(packet_of(1) + bytes(16)), 19)
+    assert len(protect(sender, packet_of(1))) == 19 + 17
 
 
 def test_replay_and_lifetime() -> None:

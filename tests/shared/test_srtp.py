@@ -146,6 +146,21 @@ class SenderTest(unittest.TestCase):
             self.assertRaises(StateError, sender.protect, packet, size)
         send(sender, 12)
 
+    def test_another_ssrc_that_counts_on(self):
+        sender, receiver = pair()
+        self.assertEqual(receive(receiver, send(sender, 5)), b"payload")
+        self.assertEqual(receive(receiver, send(sender, 6)), b"payload")
+        packet, size = make(7, ssrc=9)
+        self.assertRaises(StateError, sender.protect, packet, size)
+        self.assertEqual(receive(receiver, send(sender, 7)), b"payload")
+
+    def test_the_end_of_a_lifetime_is_not_leapt_over(self):
+        sender = SrtpSender(SUITE_80, KEY, new_aes, b"", 10)
+        send(sender, 1)
+        packet, size = make(11)
+        self.assertRaises(StateError, sender.protect, packet, size)
+        send(sender, 10)
+
     def test_one_ssrc_a_key(self):
         sender, receiver = pair()
         self.assertEqual(receive(receiver, send(sender, 0xFFFF, b"one")), b"one")
@@ -309,6 +324,13 @@ class ReceiverTest(unittest.TestCase):
         self.refuse(receiver, old[3], "srtp ssrc")
         self.assertEqual(receiver.sources, 1)
 
+    def test_one_more_each_time_it_is_allowed(self):
+        sender, receiver = pair()
+        receive(receiver, send(sender, 1))
+        receiver.allow_source()
+        receive(receiver, send(SrtpSender(SUITE_80, KEY, new_aes), 1, ssrc=9))
+        self.refuse(receiver, send(SrtpSender(SUITE_80, KEY, new_aes), 1, ssrc=10), "srtp ssrc")
+
     def test_not_so_many_ssrcs(self):
         _, receiver = pair()
         for i in range(17):
@@ -368,6 +390,56 @@ class ReceiverTest(unittest.TestCase):
             receive(receiver, wires[i])  # the last one is the 65586th
         self.refuse(receiver, wires[15], "srtp lifetime")
         receive(receiver, wires[13])
+
+    def test_the_end_of_a_lifetime_is_not_leapt_over(self):
+        sender = SrtpSender(SUITE_80, KEY, new_aes)
+        receiver = SrtpReceiver(SUITE_80, KEY, new_aes, b"", 64, 65536 + 50)  # up to 131085
+        for n in (65500, 80000, 100000, 120000):
+            receive(receiver, send(sender, n & 0xFFFF))
+        self.refuse(receiver, send(sender, 131086 & 0xFFFF), "srtp lifetime")
+
+    def test_another_source_brings_the_end_nearer(self):
+        """Though the rollover counter is that of the packet before."""
+        receiver = SrtpReceiver(SUITE_80, KEY, new_aes, b"", 64, 65536 + 70000)
+        sender = SrtpSender(SUITE_80, KEY, new_aes)
+        for n in (0, 32000, 64000):  # 64001 of them
+            receive(receiver, send(sender, n))
+        receiver.allow_source()
+        sender = SrtpSender(SUITE_80, KEY, new_aes)
+        for n in (0, 31000, 62000):
+            receive(receiver, send(sender, n, ssrc=9))
+        self.refuse(receiver, send(sender, 72000 & 0xFFFF, ssrc=9), "srtp lifetime")
+
+    def test_replay_of_what_was_long_ago(self):
+        """The rollover counter is guessed a second time for the first packet only."""
+        sender, receiver = pair()
+        old = send(sender, 60000)
+        receive(receiver, old)
+        newer = send(sender, 65536 + 20000 & 0xFFFF)
+        receive(receiver, newer)
+        for n in (110000, 140000, 170000, 180000, 190000):
+            receive(receiver, send(sender, n & 0xFFFF))
+        self.refuse(receiver, old, "srtp tag")
+        receive(receiver, send(sender, 205000 & 0xFFFF))
+        self.refuse(receiver, newer, "srtp tag")
+
+    def test_nothing_is_before_the_first_index(self):
+        sender, receiver = pair()
+        for seq in (5, 20):
+            receive(receiver, send(sender, seq))
+            for forged in (65535, 65500, 65480, 40000):
+                self.refuse(receiver, send(pair()[0], forged), "srtp replay")
+
+    def test_after_a_key_with_few_packets_or_none(self):
+        for received in (0, 1):
+            _, before = pair()
+            if received:
+                receive(before, send(pair()[0], 5))
+            sender, receiver = pair(SUITE_80, bytes(range(1, 31)))
+            receiver.follow(before)
+            for seq in (3, 60000, 65535):
+                self.refuse(receiver, send(pair()[0], seq), "srtp tag")
+            self.assertEqual(receive(receiver, send(sender, 60000)), b"payload")
 
     def test_lifetime_counts_all_sources(self):
         _, receiver = pair()
@@ -464,6 +536,11 @@ class SrtcpTest(unittest.TestCase):
         for size in range(len(wire)):
             self.assertRaises(SecurityError, self.receiver.unprotect, wire[:size])
         self.assertEqual(self.receiver.unprotect(wire), self.PACKET)
+
+    def test_too_short_though_authentic(self):
+        for size in range(8):
+            body = self.PACKET[:size] + b"\x80\0\0\1"
+            self.refuse(body + self.sender._mac.digest(body)[:10], "srtcp size")
 
     def test_used_up(self):
         self.sender.index = 0x7FFFFFFF

@@ -244,6 +244,8 @@ class KeysTest(Case):
         self.assertRaises(ValueError, SessionSender, SUITE, [], new_aes)
         self.assertRaises(ValueError, SessionSender, SUITE, [KeyParam(KEY[1:])], new_aes)
         self.assertRaises(ValueError, SessionSender, SUITE, [KeyParam(KEY), KeyParam(KEY)], new_aes)
+        keys = [KeyParam(KEY, None, b"1"), KeyParam(KEY + b"x", None, b"2")]
+        self.assertRaises(ValueError, SessionSender, SUITE, keys, new_aes)
         keys = [KeyParam(KEY, None, b"1"), KeyParam(KEY, None, b"22")]
         self.assertRaises(ValueError, SessionReceiver, SUITE, keys, new_aes)
 
@@ -351,6 +353,16 @@ class SourcesTest(Case):
         self.assertEqual(receiver.unprotect_rtcp(rtcp), RTCP)
         self.assertRaises(ParseError, sender.protect, bytearray(40), 11)
         self.assertRaises(ParseError, sender.protect_rtcp, bytes(7))
+        for size in range(12):
+            self.assertRaises(ParseError, sender.protect, bytearray(size), size)
+
+    def test_short_without_mki(self):
+        sender, receiver = pair()
+        wire, rtcp = send(sender, 1), sender.protect_rtcp(RTCP)
+        for size in range(22):
+            self.assertRaises(ParseError, receiver.unprotect, bytearray(wire[:size]), size)
+            self.refuse_rtcp(receiver, rtcp[:size], "srtcp size")
+        self.assertEqual(receive(receiver, wire), b"payload")
 
     def test_every_bit_matters(self):
         sender, receiver = pair(params(2), Terms(2))

@@ -34,7 +34,6 @@ _CLEAR_BYTES = 8
 _INDEX_BYTES = 4
 _ENCRYPTED = 0x80000000
 _MAX_INDEX = 0x7FFFFFFF
-_MAX_RTP_INDEX = 0xFFFFFFFFFFFF
 
 
 class _GcmSuite(Suite):
@@ -143,15 +142,13 @@ class GcmReceiver(SrtpReceiver):
             indexes = {seq, nearest(seq, self._before)}  # see `SrtpReceiver.follow`
         else:
             index = nearest(seq, self._window.highest)
-            if index < 0 or not self._window.is_fresh(index):
+            if not self._window.is_fresh(index):
                 raise SecurityError("srtp replay")
             if index > self._end:
                 raise SecurityError("srtp lifetime")
             indexes = {index}
         head, data = bytes(packet[:start]), bytes(packet[start:mki_at])
         for index in sorted(indexes):
-            if index > _MAX_RTP_INDEX:
-                continue
             try:
                 plain = self._cipher.open(ssrc, index, head, data)
             except InvalidTag:
