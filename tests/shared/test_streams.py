@@ -349,6 +349,8 @@ class SourcesTest(Case):
                 receiver.unprotect(bytearray(wire), size)
         for size in range(len(rtcp)):
             self.assertRaises(SecurityError, receiver.unprotect_rtcp, rtcp[:size])
+            if size < 24:
+                self.refuse_rtcp(receiver, rtcp[:size], "srtcp size")
         self.assertEqual(receive(receiver, wire), b"payload")
         self.assertEqual(receiver.unprotect_rtcp(rtcp), RTCP)
         self.assertRaises(ParseError, sender.protect, bytearray(40), 11)
