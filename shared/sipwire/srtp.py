@@ -5,7 +5,7 @@
 Packets are protected in place, in a buffer with room for `SrtpSender.overhead_bytes` more. A receiver authenticates
 before it decrypts or changes any state; what fails is dropped and counted by the caller and never ends a session.
 
-Here is what a weak device needs: one key, one SSRC at a time. `streams` adds what else a crypto line can ask for.
+Here is what a weak device needs: one key, one SSRC at a time. `sessions` adds what else a crypto line can ask for.
 """
 
 from hashlib import sha1

@@ -19,9 +19,9 @@ from neighbour.aes import new_aes
 from neighbour.media import gcm
 from sipwire.aes_cm import CounterMode
 from sipwire.kdf import Hmac
+from sipwire.sessions import Clear, Kind
 from sipwire.srtcp import SrtcpReceiver, SrtcpSender
 from sipwire.srtp import SrtpContext, SrtpReceiver, SrtpSender, Suite, session_keys
-from sipwire.streams import Clear, Kind
 
 if TYPE_CHECKING:
     from sipwire.aes_cm import NewAes

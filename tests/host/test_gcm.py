@@ -18,7 +18,7 @@ from neighbour.media.gcm import (
 from sipwire.crypto import Crypto
 from sipwire.errors import ParseError, SecurityError, StateError
 from sipwire.rtp import build_header
-from sipwire.streams import CM, SessionReceiver, SessionSender, Terms
+from sipwire.sessions import CM, SessionReceiver, SessionSender, Terms
 
 if TYPE_CHECKING:
     from sipwire.srtp import SrtpContext
@@ -115,7 +115,7 @@ def test_generated_sessions() -> None:
 
 
 def test_from_a_crypto_line_to_packets() -> None:
-    """All of them, also those of `sipwire.streams`, by way of `kind_of`."""
+    """All of them, also those of `sipwire.sessions`, by way of `kind_of`."""
     chain = load("sdes/sdes_to_srtp.json")["chain"]
     for case in chain:
         crypto = Crypto.parse(case["line"].partition(":")[2].encode())

@@ -13,9 +13,9 @@ from neighbour.media.gcm import SUITES, kind_of
 from sipwire.crypto import KeyParam
 from sipwire.errors import SecurityError
 from sipwire.rtp import build_header
+from sipwire.sessions import SessionReceiver, SessionSender, Terms
 from sipwire.srtcp import SrtcpReceiver, SrtcpSender
 from sipwire.srtp import SrtpReceiver, SrtpSender, Suite
-from sipwire.streams import SessionReceiver, SessionSender, Terms
 
 NAMES = sorted(SUITES)
 INDEXES = [*range(65400, 65700), *range(66000, 66000 + 3 * 65536, 30001), *range(262100, 262300)]

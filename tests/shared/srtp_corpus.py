@@ -9,8 +9,8 @@ import unittest
 
 from sipwire.crypto import KeyParam
 from sipwire.errors import ParseError, SecurityError
+from sipwire.sessions import SessionReceiver, SessionSender, Terms
 from sipwire.srtp import SUITES, SrtpReceiver, SrtpSender, session_keys
-from sipwire.streams import SessionReceiver, SessionSender, Terms
 from support import AES_KEY_BYTES, new_aes, unhex
 
 FOLDER = (os.getenv("WISP_CORPORA") or "") + "/srtp/"
@@ -24,7 +24,7 @@ def load(name):
 
 
 def rated(salt, r):
-    """The master salt that gives the keys of r, see `sipwire.streams`."""
+    """The master salt that gives the keys of r, see `sipwire.sessions`."""
     end = (int.from_bytes(salt[8:], "big") ^ r).to_bytes(6, "big")
     return salt[:8] + end
 

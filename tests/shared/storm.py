@@ -12,7 +12,7 @@ from hashlib import sha256
 from sipwire.crypto import KeyParam
 from sipwire.errors import ParseError, SecurityError
 from sipwire.rtp import build_header
-from sipwire.streams import CM, SessionReceiver, SessionSender, Terms
+from sipwire.sessions import CM, SessionReceiver, SessionSender, Terms
 
 __all__ = ["WAYS", "Storm", "reports", "session", "single"]
 

@@ -3,9 +3,9 @@ import unittest
 from sipwire.crypto import KeyParam
 from sipwire.errors import SecurityError, StateError
 from sipwire.key_life import KeyLife
+from sipwire.sessions import SessionReceiver, SessionSender
 from sipwire.srtcp import SrtcpReceiver, SrtcpSender
 from sipwire.srtp import SUITES, SrtpReceiver, SrtpSender
-from sipwire.streams import SessionReceiver, SessionSender
 from support import new_aes
 
 SUITE = SUITES[b"AES_CM_128_HMAC_SHA1_80"]

@@ -4,7 +4,7 @@
     RTCP header and SSRC (8) | rest, encrypted, and its tag (16) | E, index (4) | [MKI]
 
 Indexes, windows, lifetimes and sources are those of `sipwire.srtp` and `srtcp`; what is done to a packet is here. `GCM`
-makes sessions of `sipwire.streams` do it, which know several keys and sources:
+makes sessions of `sipwire.sessions` do it, which know several keys and sources:
 
     SessionSender(SUITES[name], crypto.keys, new_aes, Terms.of(crypto), GCM)
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sipwire import srtp, streams
+from sipwire import sessions, srtp
 from sipwire.errors import SecurityError, StateError
 from sipwire.rtp import header_size
 from sipwire.srtcp import SrtcpReceiver, SrtcpSender
@@ -220,10 +220,10 @@ class GcmRtcpReceiver(SrtcpReceiver):
         return head + plain
 
 
-#: For sessions of `sipwire.streams`.
-GCM = streams.Kind(GcmSender, GcmReceiver, GcmRtcpSender, GcmRtcpReceiver, GcmCipher.cleared, True)
+#: For sessions of `sipwire.sessions`.
+GCM = sessions.Kind(GcmSender, GcmReceiver, GcmRtcpSender, GcmRtcpReceiver, GcmCipher.cleared, True)
 
 
-def kind_of(suite: Suite) -> streams.Kind:
+def kind_of(suite: Suite) -> sessions.Kind:
     """How the packets of a suite are protected."""
-    return GCM if suite.name in _GCM_SUITES else streams.CM
+    return GCM if suite.name in _GCM_SUITES else sessions.CM

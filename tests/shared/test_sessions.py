@@ -6,9 +6,9 @@ from sipwire.crypto import Crypto, KeyParam
 from sipwire.errors import ParseError, SecurityError, StateError
 from sipwire.kdf import Hmac
 from sipwire.rtp import build_header
+from sipwire.sessions import CM, SessionReceiver, SessionSender, Terms
 from sipwire.srtcp import SrtcpReceiver, SrtcpSender
 from sipwire.srtp import SUITES, SrtpReceiver, SrtpSender
-from sipwire.streams import CM, SessionReceiver, SessionSender, Terms
 from support import AES_KEY_BYTES, load, new_aes, unhex
 
 SUITE = SUITES[b"AES_CM_128_HMAC_SHA1_80"]
