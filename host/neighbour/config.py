@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 __all__ = [
+    "AccountingConfig",
     "AuthConfig",
     "Config",
     "ConfigError",
@@ -32,11 +33,14 @@ __all__ = [
     "LimitsConfig",
     "ListenConfig",
     "LogConfig",
+    "MediaConfig",
     "MetricsConfig",
     "PeerConfig",
     "ProxyConfig",
+    "RELAYS",
     "RegistrarConfig",
     "ResolverConfig",
+    "SRTP",
     "SecurityConfig",
     "StoreConfig",
     "TlsConfig",
@@ -60,6 +64,21 @@ _MAX_RATE = 1_000_000  # requests a second, more than anybody's computer answers
 
 #: How safe a call is, the least first (WIRE section 2). With "none" nothing is asked for.
 LEVELS = ("none", "medium", "heavy")
+
+#: When a call's media goes through us, and how a party's media has to be protected (RFC 4568; RFC 8643).
+RELAYS = ("never", "nat", "always")
+SRTP = ("required", "opportunistic", "off")
+_SUITES = (
+    "AES_CM_128_HMAC_SHA1_80",
+    "AES_CM_128_HMAC_SHA1_32",
+    "AES_192_CM_HMAC_SHA1_80",
+    "AES_192_CM_HMAC_SHA1_32",
+    "AES_256_CM_HMAC_SHA1_80",
+    "AES_256_CM_HMAC_SHA1_32",
+    "AEAD_AES_128_GCM",
+    "AEAD_AES_256_GCM",
+)
+_PORTS_OF_RELAY = 4  # RTP and RTCP on both sides, of one stream
 
 
 class ConfigError(Exception):
@@ -154,6 +173,12 @@ def _pin(value: str) -> str:
     return value
 
 
+def _suite(value: str) -> str:
+    if value not in _SUITES:
+        raise ValueError(f"{value} is no suite that is relayed; there are {', '.join(_SUITES)}")
+    return value
+
+
 def _group_uri(value: str) -> str:
     scheme, colon, rest = value.partition(":")
     user, at, host = rest.partition("@")
@@ -167,11 +192,14 @@ User = Annotated[str, AfterValidator(user_name)]
 Pin = Annotated[str, AfterValidator(_pin)]
 Level = Literal["none", "medium", "heavy"]
 Verdict = Literal["accept", "warn", "refuse"]
+RelayMode = Literal["never", "nat", "always"]
+Srtp = Literal["required", "opportunistic", "off"]
 IpAddress = Annotated[str, AfterValidator(numeric_address)]
 Address = Annotated[str, AfterValidator(_address)]
 Addresses = Annotated[list[str], BeforeValidator(_addresses)]
 Transport = Literal["tls", "tcp", "udp"]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Suites = Annotated[list[Annotated[str, AfterValidator(_suite)]], Field(min_length=1, max_length=len(_SUITES))]
 
 
 class _Table(BaseModel):
@@ -305,6 +333,7 @@ class PeerConfig(_Table):
     level: Level | None = None  # None: as `Config.least_level` finds
     pin: list[Pin] = Field(default=[], max_length=_MAX_PINS)
     profile: Literal["rfc8591", "rfc3261"] = "rfc8591"
+    srtp: Srtp | None = None  # None: as `MediaConfig` has it
 
     @model_validator(mode="after")
     def _reachable(self) -> "PeerConfig":
@@ -326,6 +355,49 @@ class PeerConfig(_Table):
             if address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255":
                 raise ValueError(f"address: {address} is nobody's own, so that anybody would count as {self.domain}")
         return self
+
+
+class MediaConfig(_Table):
+    """When media of calls goes through us, and how; see `media`."""
+
+    relay: RelayMode = "nat"
+    inside: IpAddress | None = None
+    outside: IpAddress | None = None
+    first_port: int = Field(default=40_000, ge=1024, le=65_534)
+    last_port: int = Field(default=49_999, ge=1025, le=65_535)
+    max_relays: int = Field(default=2000, ge=1, le=16_000)
+    timeout_s: int = Field(default=60, ge=5, le=3600)
+    srtp: Srtp | None = None  # None: required of what is relayed, and nobody's business elsewhere
+    own_keys: bool = False
+    inside_suites: Suites = ["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"]
+    outside_suites: Suites = [
+        "AEAD_AES_256_GCM",
+        "AEAD_AES_128_GCM",
+        "AES_256_CM_HMAC_SHA1_80",
+        "AES_CM_128_HMAC_SHA1_80",
+        "AES_CM_128_HMAC_SHA1_32",
+    ]
+
+    @model_validator(mode="after")
+    def _possible(self) -> "MediaConfig":
+        if self.last_port - self.first_port < _PORTS_OF_RELAY:
+            raise ValueError("last_port: leaves no room above first_port for a single relay, which takes four ports")
+        for name in ("inside_suites", "outside_suites"):
+            if len(set(getattr(self, name))) != len(getattr(self, name)):
+                raise ValueError(f"{name}: one of them is there twice")
+        for name in ("inside", "outside"):
+            address = getattr(self, name)
+            if address is not None and (
+                ipaddress.ip_address(address).is_unspecified or ipaddress.ip_address(address).is_multicast
+            ):
+                raise ValueError(f"{name}: {address} is nobody's own: name the address that media is sent to")
+        return self
+
+
+class AccountingConfig(_Table):
+    """What is kept of calls; see `accounting`."""
+
+    keep_days: int = Field(default=30, ge=0, le=3650)
 
 
 class MetricsConfig(_Table):
@@ -364,6 +436,8 @@ class Config(_Table):
     security: SecurityConfig = SecurityConfig()
     group: list[GroupConfig] = []
     peer: list[PeerConfig] = []
+    media: MediaConfig = MediaConfig()
+    accounting: AccountingConfig = AccountingConfig()
     metrics: MetricsConfig = MetricsConfig()
     limits: LimitsConfig = LimitsConfig()
     #: The folder of the file, set by `load`.
@@ -423,6 +497,11 @@ class Config(_Table):
     def profile(self, domain: str) -> str:
         """What a domain can read: ``rfc8591``, or ``rfc3261`` for RSA and AES-CBC only."""
         return next((peer.profile for peer in self.peer if peer.domain == domain), "rfc8591")
+
+    def srtp_with(self, domain: str) -> str | None:
+        """How media with users of another domain has to be protected, of `SRTP`; None where nobody has said."""
+        of_peer = next((peer.srtp for peer in self.peer if peer.domain == domain), None)
+        return of_peer or self.media.srtp
 
     def group_of(self, user: str) -> GroupConfig | None:
         """The group that has this user part, or None."""

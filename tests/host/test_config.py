@@ -64,7 +64,14 @@ def test_comments_show_the_defaults() -> None:
     real = load(SAMPLE)
     assert real.least_level("c.example") == shown["security"].pop("level")
     assert real.least_level("b.example") == shown["peer"][0].pop("level")
-    for table in ("log", "store", "registrar", "auth", "proxy", "resolver", "security", "limits"):
+    for name in ("inside", "outside"):
+        assert getattr(real.media, name) is None  # where we listen
+        del shown["media"][name]
+    for table in (shown["media"], shown["peer"][0]):
+        assert table.pop("srtp") == "required"  # of what is relayed; of all calls where it is said
+    for table in (
+        "log", "store", "registrar", "auth", "proxy", "resolver", "security", "limits", "media", "accounting"
+    ):  # fmt: skip
         for key, value in shown[table].items():
             assert getattr(getattr(real, table), key) == value, f"{table}.{key}"
     for table in ("group", "peer"):
