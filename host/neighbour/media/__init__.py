@@ -1,1 +1,1 @@
-"""Media on the host: what terminals are too weak for."""
+"""The media relay: packets of a call that go by way of the neighbour."""
