@@ -115,7 +115,7 @@ def test_a_database_of_the_first_version(tmp_path: Path) -> None:
     with engine.begin() as connection:
         after = [connection.execute(text(f"SELECT {columns} FROM bindings ORDER BY id")).all()]
         after.append(connection.execute(text("SELECT * FROM agreements")).all())
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0004"
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0005"
     engine.dispose()
     assert after == before
 

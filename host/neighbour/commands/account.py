@@ -14,7 +14,7 @@ from sipwire.errors import ParseError
 from sipwire.uri import Uri
 
 from ..agent.credential import write_private
-from ..config import LEVELS, Config, domain_name, parse_address, user_name
+from ..config import LEVELS, RELAYS, SRTP, Config, domain_name, parse_address, user_name
 from ..store.accounts import (
     ASSISTS,
     DOMAIN,
@@ -172,11 +172,12 @@ def account_list(config: ConfigPath = HERE) -> None:
     """List the users."""
     settings = load_config(config)
     store = open_store(settings)
-    table = Table("user", "kind", "digest", "mode", "level", "assist", "signer", "show", box=None)
+    table = Table("user", "kind", "digest", "mode", "level", "assist", "signer", "show", "relay", "srtp", box=None)
     for account in with_store(list_accounts(store), store):
         kind = "terminal" if account.is_terminal else "phone"
-        settings_of = (account.mode, account.level, account.assist, account.signer, account.show)
-        table.add_row(f"sip:{account.user}@{settings.domain}", kind, account.algorithm.decode(), *settings_of)
+        of_agent = (account.mode, account.level, account.assist, account.signer, account.show)
+        of_media = (account.relay, account.srtp)
+        table.add_row(f"sip:{account.user}@{settings.domain}", kind, account.algorithm.decode(), *of_agent, *of_media)
     print_table(table)
 
 
@@ -216,6 +217,24 @@ class _Show(StrEnum):
     NOTHING = "nothing"
 
 
+class _Relay(StrEnum):
+    """When an account's media are relayed."""
+
+    NEVER = RELAYS[0]
+    NAT = RELAYS[1]
+    ALWAYS = RELAYS[2]
+    DEFAULT = "default"
+
+
+class _Srtp(StrEnum):
+    """How an account's media have to be protected."""
+
+    REQUIRED = SRTP[0]
+    OPPORTUNISTIC = SRTP[1]
+    OFF = SRTP[2]
+    DEFAULT = "default"
+
+
 @commands.command("set")
 def account_set(
     user: Annotated[str, typer.Argument(help="The user part of sip:USER@domain.")],
@@ -238,6 +257,13 @@ def account_set(
         _Show | None,
         typer.Option(help="Tell its phone whom we verified in Subject, in P-Asserted-Identity, in both, or not."),
     ] = None,
+    relay: Annotated[
+        _Relay | None, typer.Option(help="When its media go through us, or as media.relay has it.")
+    ] = None,
+    srtp: Annotated[
+        _Srtp | None,
+        typer.Option(help="How its phone's media have to be protected, or as media.srtp has it; off: it gets RTP."),
+    ] = None,
     config: ConfigPath = HERE,
 ) -> None:
     """Change what is done for a user; registrations stay, and a running neighbour sees it within a second."""
@@ -253,8 +279,15 @@ def account_set(
         changes["signer"] = _signer(settings, user, signer)
     if show is not None:
         changes["show"] = {_Show.NOTHING: None, _Show.BOTH: ",".join(SHOWS)}.get(show, show.value)
+    if relay is not None:
+        changes["relay"] = None if relay is _Relay.DEFAULT else relay.value
+    if srtp is not None:
+        changes["srtp"] = None if srtp is _Srtp.DEFAULT else srtp.value
+    given = {
+        "mode": mode, "level": level, "assist": assist, "signer": signer, "show": show, "relay": relay, "srtp": srtp
+    }  # fmt: skip
     if not changes:
-        raise fail("one of --mode, --level, --assist, --signer and --show is wanted")
+        raise fail("one of " + ", ".join(f"--{name}" for name in given) + " is wanted")
     store = open_store(settings)
     try:
         found = with_store(set_account(store, user, **changes), store)
@@ -262,7 +295,6 @@ def account_set(
         raise fail(str(error)) from None
     if not found:
         raise fail(f"{user}: no such user", status=1)
-    given = {"mode": mode, "level": level, "assist": assist, "signer": signer, "show": show}
     said = ", ".join(f"{name} {value}" for name, value in given.items() if value is not None)
     out.print(f"sip:{user}@{settings.domain}: {said}", markup=False)
 

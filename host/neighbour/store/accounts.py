@@ -17,7 +17,7 @@ from sqlalchemy import Row, delete, func, insert, or_, select, update
 
 from sipwire.digest import MD5, SHA256, ha1
 
-from ..config import LEVELS, user_name
+from ..config import LEVELS, RELAYS, SRTP, user_name
 from .database import read_at_once
 from .schema import accounts, agreements, bindings, counters
 from .setup_keys import forget_account
@@ -86,7 +86,10 @@ class Account:
         show: how its phone is told whom we verified, beside Security-Status: one of `SHOWS`, or both with a comma
             between them; None: in no other way.
 
-    The last five make no other account.
+        relay: when its media are relayed, of `RELAYS`, or None: as the configuration says.
+        srtp: how its phone's media have to be protected, of `SRTP`, or None: as the configuration says.
+
+    The last seven make no other account.
     """
 
     user: str
@@ -100,6 +103,8 @@ class Account:
     assist: str | None = field(default=None, compare=False)
     signer: str | None = field(default=None, compare=False)
     show: str | None = field(default=None, compare=False)
+    relay: str | None = field(default=None, compare=False)
+    srtp: str | None = field(default=None, compare=False)
 
     @property
     def algorithm(self) -> bytes:
@@ -123,6 +128,8 @@ class Settings(TypedDict, total=False):
     assist: str | None
     signer: str | None
     show: str | None
+    relay: str | None
+    srtp: str | None
 
 
 class Accounts:
@@ -269,7 +276,7 @@ async def set_account(store: "Store", user: str, **changes: Unpack[Settings]) ->
         changes: what changes, one at least; None for what the configuration says, or nothing.
 
     Raises:
-        AccountModeError: a terminal can't have that mode.
+        AccountModeError: a terminal can't have that mode, or do without SRTP.
         ValueError: there is no such setting, or no such value of it.
         StoreError: the store failed.
     """
@@ -277,7 +284,10 @@ async def set_account(store: "Store", user: str, **changes: Unpack[Settings]) ->
     found = await store.read(select(accounts.c.is_terminal).where(accounts.c.user == user))
     if not found:
         return False
-    _check_mode(user, changes.get("mode"), is_terminal=found[0].is_terminal)
+    is_terminal = found[0].is_terminal
+    _check_mode(user, changes.get("mode"), is_terminal=is_terminal)
+    if is_terminal and changes.get("srtp") not in (None, SRTP[0]):
+        raise AccountModeError(f"{user}: a terminal has nothing but SRTP")
     values = {**changes, "changed": _COUNTER.scalar_subquery()}
     await store.write((_COUNT, {}), (update(accounts).where(accounts.c.user == user).values(values), {}))
     return True
@@ -296,7 +306,7 @@ def _check_settings(changes: Settings) -> None:
     """
     if not changes or not changes.keys() <= Settings.__annotations__.keys():
         raise ValueError("some of the settings of an account are wanted")
-    for name, known in (("mode", (PROXY, REDIRECT)), ("level", LEVELS)):
+    for name, known in (("mode", (PROXY, REDIRECT)), ("level", LEVELS), ("relay", RELAYS), ("srtp", SRTP)):
         value = changes.get(name)
         if value is not None and value not in known:
             raise ValueError(f"{name}: {value} is none of {', '.join(known)}")
@@ -350,6 +360,8 @@ def _account(row: Row[Any]) -> Account:
         row.assist,
         row.signer,
         row.show,
+        row.relay,
+        row.srtp,
     )
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "accounts",
     "agreements",
     "bindings",
+    "calls",
     "counters",
     "metadata",
     "secrets",
@@ -30,7 +31,8 @@ metadata = MetaData()
 #: Users of the domain. A terminal speaks through the hop only, a phone by digest. ``revision`` is the counter's when it
 #: was made: a user that was removed and made again is another account. ``changed`` is the counter's when anything of it
 #: was last changed. ``mode`` says how others reach it: proxy, redirect, or as the configuration says; ``level``,
-#: ``assist``, ``signer`` and ``show`` what the security agent does for it, see `Account`.
+#: ``assist``, ``signer`` and ``show`` what the security agent does for it, ``relay`` and ``srtp`` what is done with its
+#: media, see `Account`.
 accounts = Table(
     "accounts",
     metadata,
@@ -45,6 +47,8 @@ accounts = Table(
     Column("assist", String(16), nullable=True),
     Column("signer", String(64), nullable=True),
     Column("show", String(16), nullable=True),
+    Column("relay", String(8), nullable=True),
+    Column("srtp", String(16), nullable=True),
     Column("changed", BigInteger, nullable=False, index=True),
 )
 
@@ -113,6 +117,22 @@ setup_keys = Table(
     Column("state", String(16), nullable=False, index=True),
     UniqueConstraint("user", "peer", "kid"),
     sqlite_autoincrement=True,  # no number is given twice: what comes of one that is gone is no other's
+)
+
+#: Calls that have ended, see `store.calls`; ``media`` is JSON.
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("caller", String(256), nullable=False),
+    Column("callee", String(256), nullable=False),
+    Column("call_id", String(64), nullable=False),
+    Column("began_at", BigInteger, nullable=False),
+    Column("connected_at", BigInteger, nullable=True),
+    Column("ended_at", BigInteger, nullable=False, index=True),
+    Column("status", Integer, nullable=False),
+    Column("reason", String(16), nullable=False),
+    Column("media", Text, nullable=False),
 )
 
 #: Numbers that only rise. ``accounts`` does with every change of that table: by no clock, which may be set back.
