@@ -29,6 +29,7 @@ from .best import best_response
 from .branch import MAX_BREADTH, Branch
 from .claims import strip_claims
 from .hangup import hang_up
+from .media.calls import NO_MEDIA, NoMedia
 from .refusal import RefusedError, of_answer, retry_after_s
 from .resolver import ResolveError
 from .transactions import GONE, new_branch, new_token
@@ -65,6 +66,7 @@ class Fork:
     Attributes:
         request: what came, until it has been answered: the transaction may be over before, with its connection.
         assistance: what the security agent does for it; set before it begins.
+        media: what is done with its media, before that.
         opened: the request as it goes on, with what was sealed opened.
         cancelled: whether the caller has cancelled.
         tried: users that have been tried, so that redirections can't run in circles.
@@ -83,6 +85,7 @@ class Fork:
         "assistance",
         "cancelled",
         "is_invite",
+        "media",
         "method",
         "opened",
         "request",
@@ -94,6 +97,7 @@ class Fork:
         self.server = server
         self.request = self.opened = server.request
         self.assistance: Assistance
+        self.media: NoMedia = NO_MEDIA
         self.method = server.request.method
         self.is_invite = self.method == "INVITE"
         self.cancelled = False
@@ -154,7 +158,7 @@ class Fork:
         way = branch.way = branch.ways.pop(0)
         if way.flow is not None and way.is_phone:
             try:
-                self._send(branch, way, way.flow, way.request)
+                self._send(branch, way, way.flow, self.media.send(branch, way, way.flow))
             except RefusedError as refusal:
                 self._give_up(branch, refusal.status, refusal.reason, *refusal.headers)
             except ParseError as error:
@@ -168,7 +172,7 @@ class Fork:
             flow = way.flow or await self._find(branch, way)
             if flow is None or branch.ended:  # cancelled meanwhile
                 return
-            request = way.request
+            request = self.media.send(branch, way, flow)
             if not way.is_phone:
                 domain = way.domain or min(flow.identities, default="")
                 request, branch.sent = await self.assistance.forward(request, flow, domain, branch.plain)
@@ -438,6 +442,7 @@ class Fork:
         branch.ended = True
         branch.verdict = response
         branch.stop()
+        self.media.drop(branch)
         if response is not None and response.status >= 600:
             # "it SHOULD cancel all client pending transactions ..., and it MUST NOT create any new branches"
             self._groups.clear()
@@ -488,6 +493,7 @@ class Fork:
         if not self._answered:
             self._answered = True
             self._stop_ringing()
+            self.media.finish(status)
             self._done(self, status)
             self.request = self.opened = GONE
 
@@ -504,6 +510,7 @@ class Fork:
             return False
         try:
             self.assistance.take(response, sent, flow, domain, way.user, way.group)
+            self.media.answer(branch, response)
         except (RefusedError, ParseError) as error:
             self._refuse_answer(branch, client, response, error)
             return False
@@ -555,6 +562,7 @@ class Fork:
 
     def _hang_up(self, branch: Branch, client: "Client", response: Response) -> None:
         """End what a branch has begun, or go on to: CANCEL it while it rings, ACK and BYE once it is a call."""
+        self.media.drop(branch, response.to.tag)
         if self.is_invite and response.status < 200:
             branch.ringing = True
             self._cancel(branch)

@@ -62,6 +62,30 @@ class Counts:
         yield family
 
 
+class Snapshot:
+    """Counters that others keep, as they were when somebody last looked.
+
+    Args:
+        name: without ``_total``.
+        text: what they count.
+        label: what tells them apart.
+        found: what there was.
+    """
+
+    def __init__(self, name: str, text: str, label: str, found: "Callable[[], dict[str, int]]") -> None:
+        self._name = name
+        self._text = text
+        self._label = label
+        self._found = found
+
+    def collect(self) -> "Iterator[CounterMetricFamily]":
+        """Called by the registry, on a thread of its own."""
+        family = CounterMetricFamily(self._name, self._text, labels=(self._label,))
+        for what, value in self._found().items():
+            family.add_metric((what,), value)
+        yield family
+
+
 class Metrics:
     """The counters of one neighbour, in a registry of their own."""
 
@@ -96,6 +120,12 @@ class Metrics:
             "wisp_setup_calls", "INVITE requests over a trunk that a setup key protects, and not S/MIME", "direction"
         )
         self.setup_keys = counter("wisp_setup_keys", "Setup keys at registration, by what became of them", "result")
+        self.media_streams = counter("wisp_media_streams", "Streams relayed, by how packets go through", "way")
+        self.media_refused = counter(
+            "wisp_media_refused", "Calls and changes of calls refused for their media", "reason"
+        )
+        self.media: dict[str, int] = {}  # what relays have counted: looked up now and then, on their own thread
+        self.registry.register(Snapshot("wisp_media", "What media relays have seen", "what", lambda: self.media))
         self.overload = Gauge(
             "wisp_overload", "Overload, from 0 to 1: 3x strangers are refused, 3x-2 others", registry=self.registry
         )
@@ -106,6 +136,7 @@ class Metrics:
             "wisp_datagrams_lost", "Datagrams that found no place in the kernel's queues", registry=self.registry
         )
         self.bindings = Gauge("wisp_bindings", "Bindings that live", registry=self.registry)
+        self.relays = Gauge("wisp_relays", "Media relays that are open", registry=self.registry)
         self.transactions = Gauge("wisp_transactions", "Transactions that live", registry=self.registry)
         self.connections = Gauge("wisp_connections", "TCP and TLS connections that live", registry=self.registry)
 

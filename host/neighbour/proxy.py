@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .hop import Hops
     from .location import Location
+    from .media.calls import Calls
     from .metrics import Metrics
     from .registrar import Registrar
     from .resolver import Resolver
@@ -111,6 +112,7 @@ class Proxy:
         membership: knows who speaks as a group.
         credentials: tells and asks whose certificate is which.
         setup: introduces terminals.
+        calls: relays media.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Proxy:
         membership: "Membership",
         credentials: "CredentialService",
         setup: "SetupExchange",
+        calls: "Calls",
     ) -> None:
         self._config = config
         self._domain = config.domain
@@ -149,6 +152,7 @@ class Proxy:
         self._agent = agent
         self._credentials = credentials
         self._setup = setup
+        self._calls = calls
         self._work = Eager()
         self._forks: dict[bytes, Fork] = {}
         self._groups = membership.groups
@@ -371,6 +375,7 @@ class Proxy:
             return
         if revokes(request):
             await self._setup.revoked(request, sender)
+        fork.media = self._calls.exchange(request, server.request, server.flow, sender, fork.assistance)
         to_member = self._membership.behind(request)
         fork.opened = request
         groups = self._find(request, sender, token, to_member)
@@ -501,6 +506,7 @@ class Proxy:
             assistance = self._assist(ack, request, flow, sender, wish, known=known)
             if brings_keys(ack):
                 raise RefusedError(403, "Forbidden")
+            media = self._calls.exchange(ack, request, flow, sender, assistance)
             to_member = self._membership.behind(ack)
             peer = peer_named(token, ack.uri)
             ways = self._targets.in_dialog(ack, token, to_member) if peer is None else []
@@ -511,6 +517,7 @@ class Proxy:
                 ways = [Way(ack, target=targets[0], is_phone=is_phone)]
             goes = await self._open(ways)
             if goes is not None:
+                ack = media.send(None, ways[0], goes)
                 if ways[0].is_phone:
                     assistance.hand_on(ack, ways[0].user)
                 elif ack.body:

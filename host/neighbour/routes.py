@@ -132,6 +132,11 @@ class Routes:
                 remove_first(request, "route")
         return known, token
 
+    def has_recorded(self, request: "Request") -> bool:
+        """Whether a request that begins a dialog has been here before: our Record-Route is in it, and holds."""
+        uris = (address_of(value).parsed_uri() for value in request.values("record-route"))
+        return any(self.is_ours(uri) and self._is_known(uri, request) for uri in uris)
+
     def _is_known(self, uri: Uri, request: "Request") -> bool:
         cookie = uri.param(_COOKIE_PARAM.decode())
         if not cookie:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from .accounting import Accounting
 from .agent.certificates import Certificates
 from .agent.credentials import CredentialService
 from .agent.freshness import Freshness
@@ -32,6 +33,8 @@ from .gate import Gate
 from .hop import Hops, is_frame
 from .limits import Limits
 from .location import Location
+from .media.calls import Calls
+from .media.relay import Relays, RelaySettings
 from .metrics import Metrics
 from .nonces import Nonces
 from .overload import Overload
@@ -116,6 +119,7 @@ class Neighbour:
             self._closing.push_async_callback(store.close)
             await store.open()
             await self._wire(store, client_tls, certificates)
+            self._relays.start()
             await self._listen(server_tls)
         except StoreError as error:
             raise ConfigError([f"{config.where('store', 'url')}: {error}"]) from error
@@ -216,6 +220,10 @@ class Neighbour:
             metrics,
         )
         await self._setup.load()
+        self._relays, self._accounting = _relays(config), Accounting(store, config.accounting.keep_days)
+        self._closing.callback(self._relays.close_all)
+        metrics.relays.set_function(lambda: len(self._relays))
+        calls = Calls(config, self._accounts, routes, self._relays, self._accounting, metrics)
         self._proxy = Proxy(
             config,
             self._transactions,
@@ -234,6 +242,7 @@ class Neighbour:
             Membership(Groups(config, key), routes, self._location, config.domain),
             self._credentials,
             self._setup,
+            calls,
         )
         self._accounts.gone = functools.partial(self._gone, registrar)
         registrar.introduce = self._setup.registered
@@ -244,6 +253,7 @@ class Neighbour:
         self.connections.aliased = self._trunks.alias
         self._closing.callback(self._hops.note)
         self._closing.push_async_callback(self._credentials.close)
+        self._closing.callback(calls.close)
         self._closing.push_async_callback(self._proxy.close)
         self._closing.callback(self.connections.close)
         self._closing.callback(self._trunks.close)
@@ -333,6 +343,7 @@ class Neighbour:
                 _log.info("expired", user=binding.user)
             try:
                 self._setup.look()
+                self._look_at_media()
                 if self._refresh is not None:
                     self._refresh.look()
                 await self._accounts.refresh()
@@ -340,6 +351,10 @@ class Neighbour:
                 _log.error("accounts not read", reason=str(error))
             except Exception:
                 _log.exception("not tidied")  # bindings have to end all the same
+
+    def _look_at_media(self) -> None:
+        self._accounting.look()
+        self.metrics.media = self._relays.counters()
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:
@@ -373,6 +388,14 @@ def _taken_for(config: "Config", transports: tuple[str, ...]) -> dict[str, froze
                 address = numbered(str(ipaddress.ip_address(parse_address(text)[0])))
                 found.setdefault(address, set()).add(peer.domain)
     return {address: frozenset(domains) for address, domains in found.items()}
+
+
+def _relays(config: "Config") -> Relays:
+    """What relays media, at the addresses that we listen on."""
+    media = config.media
+    addresses = tuple(dict.fromkeys(numbered(one.address) for one in config.listen))
+    settings = RelaySettings(addresses, media.first_port, media.last_port, media.max_relays, media.timeout_s)
+    return Relays(settings)
 
 
 def _contexts(config: "Config") -> tuple[ssl.SSLContext, ssl.SSLContext]:
