@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..transport.flow import numbered, socket_address
 
 if TYPE_CHECKING:
+    from .reading import Reader
     from .side import Side
 
 __all__ = ["Channel", "raw_address"]
@@ -48,31 +49,49 @@ def raw_address(address: tuple[str, int], family: int) -> "tuple[Any, ...]":
 
 
 class Channel:
-    """One socket.
+    """One port, with a socket for everybody, and one for its party alone.
+
+    The second is connected to where the party is, at the same port: the kernel gives it what comes from there, and a
+    flood from elsewhere fills the other one's queue. RTCP's port has none: there is little to lose.
 
     Args:
         side: whose.
         sock: bound and non-blocking.
         is_rtcp: whether it is the one for RTCP alone.
+        reader: reads sockets.
 
     Attributes:
         address: where packets go to, as sockets have it; None while nobody knows.
         signalled: what signalling said.
-        is_latched: whether `address` comes from an authentic packet.
-        moves: how often it has changed since it first did.
+        heard_from: where authentic packets come from; None before the first.
+        moves: how often that has changed since.
     """
 
-    __slots__ = ("_moved_ms", "address", "is_latched", "is_rtcp", "moves", "side", "signalled", "sock")
+    __slots__ = (
+        "_moved_ms",
+        "_near",
+        "_reader",
+        "address",
+        "heard_from",
+        "is_rtcp",
+        "moves",
+        "side",
+        "signalled",
+        "sock",
+    )
 
-    def __init__(self, side: "Side", sock: socket.socket, is_rtcp: bool) -> None:
+    def __init__(self, side: "Side", sock: socket.socket, is_rtcp: bool, reader: "Reader") -> None:
         self.side = side
         self.sock = sock
         self.is_rtcp = is_rtcp
         self.address: tuple[Any, ...] | None = None
         self.signalled: tuple[Any, ...] | None = None
-        self.is_latched = False
+        self.heard_from: tuple[Any, ...] | None = None
         self.moves = 0
         self._moved_ms = 0
+        self._near: socket.socket | None = None
+        self._reader = reader
+        reader.add(sock, self._receive)
 
     def expect(self, address: "tuple[Any, ...] | None", is_learning: bool) -> None:
         """Take what signalling says.
@@ -81,37 +100,110 @@ class Channel:
             address: as of `raw_address`; None where it says nothing.
             is_learning: whether authentic packets may tell something else.
         """
-        if address != self.signalled or (self.is_latched and not is_learning):
+        if address != self.signalled or (self.heard_from is not None and not is_learning):
             self.signalled = self.address = address
-            self.is_latched = False
-
-    def receive(self) -> None:
-        """Read one datagram, and let its side have it."""
-        try:
-            data, source = self.sock.recvfrom(_READ_BYTES)
-        except BlockingIOError:
-            return  # its checksum was wrong
-        except OSError:
-            self.side.drop("unreachable")  # an ICMP error, which anybody can send: nothing ends because of it
-            return
-        if self.is_rtcp or (self.side.is_muxed and len(data) > 1 and 192 <= data[1] <= 223):
-            # RFC 5761 section 4: RTCP has packet types of 192 to 223, and RTP then no payload types of 64 to 95.
-            self.side.take_rtcp(self, data, source)
-        else:
-            self.side.take_rtp(self, data, source)
+            self.heard_from = None
+            self._part()
+        if not is_learning and address is not None and self._near is None:
+            self._approach(address)
 
     def heard(self, source: "tuple[Any, ...]", is_newest: bool, now_ms: int) -> None:
-        """An authentic packet has come from another address than `address`.
+        """An authentic packet has come, from another address than `heard_from`.
 
         Args:
             source: where it came from.
             is_newest: whether it is newer than all before.
             now_ms: the time.
         """
-        if self.is_latched:
+        if self.heard_from is not None:
             if not is_newest or now_ms - self._moved_ms < _MOVE_MS:
                 return
             self.moves += 1
-        self.address = source
-        self.is_latched = True
+        self.address = self.heard_from = source
         self._moved_ms = now_ms
+        self._approach(source)
+
+    def send(self, packet: bytes) -> str:
+        """Send to the party; returns why it could not, or nothing."""
+        if self.address is None:
+            return "nowhere"
+        try:
+            if self._near is None:
+                self.sock.sendto(packet, self.address)
+            else:
+                try:
+                    self._near.send(packet)
+                except ConnectionRefusedError:
+                    self._near.send(packet)  # that was the ICMP error of one before, which anybody can send
+        except BlockingIOError:
+            return "full"
+        except OSError:
+            return "unreachable"
+        return ""
+
+    def close(self) -> None:
+        """Read no more."""
+        self._part()
+        self._reader.remove(self.sock)
+
+    def _approach(self, address: "tuple[Any, ...]") -> None:
+        """Have the second socket be for an address. Without it, which is the case when it can't be, all is the same."""
+        if self.is_rtcp:
+            return
+        try:
+            if self._near is None:
+                self._near = _beside(self.sock)
+                self._near.connect(address)
+                self._reader.add(self._near, self._receive_near)
+            else:
+                self._near.connect(address)
+        except OSError:
+            self._part()
+
+    def _part(self) -> None:
+        if self._near is not None:
+            self._reader.remove(self._near)
+            self._near.close()
+            self._near = None
+
+    def _receive(self) -> None:
+        self._read(self.sock)
+
+    def _receive_near(self) -> None:
+        if self._near is not None:
+            self._read(self._near)
+
+    def _read(self, sock: socket.socket) -> None:
+        """Read one datagram, and let the side have it."""
+        try:
+            # From the second socket, too, others' may come: what had arrived before it was connected.
+            data, source = sock.recvfrom(_READ_BYTES)
+        except OSError:
+            return  # a wrong checksum, or an ICMP error, which anybody can send: nothing ends because of it
+        if self.is_rtcp or (self.side.is_muxed and len(data) > 1 and 192 <= data[1] <= 223):
+            # RFC 5761 section 4: RTCP has packet types of 192 to 223, and RTP then no payload types of 64 to 95.
+            self.side.take_rtcp(self, data, source)
+        else:
+            self.side.take_rtp(self, data, source)
+
+
+def _beside(sock: socket.socket) -> socket.socket:
+    """Another socket at the same address and port, which nobody else may share before or afterwards.
+
+    Raises:
+        OSError: there are no more sockets.
+    """
+    made = socket.socket(sock.family, socket.SOCK_DGRAM)
+    try:
+        made.setblocking(False)
+        if sock.family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        for one in (sock, made):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(sock.getsockname())
+        for one in (sock, made):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    except BaseException:
+        made.close()
+        raise
+    return made

@@ -4,12 +4,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sipwire.crypto import size_of
+from sipwire.srtp import SUITES
 
 if TYPE_CHECKING:
     from sipwire.crypto import Crypto
 
 __all__ = ["Keys", "KeysError"]
 
+_GCM_SUITES = (b"AEAD_AES_128_GCM", b"AEAD_AES_256_GCM")
 _MIN_WINDOW, _MAX_WINDOW = 64, 8192  # packets; RFC 3711 section 3.3.2 wants 64, above the other nobody is late
 
 
@@ -31,7 +33,7 @@ class Keys:
         window: packets that a replay window spans, at least 64.
 
     Raises:
-        KeysError: the suite is unknown, or key and salt have another size than it wants.
+        KeysError: the relay does not know the suite, or key derivation more than once; or key and salt have another size than it wants.
     """
 
     suite: bytes
@@ -41,10 +43,12 @@ class Keys:
     window: int = field(default=128, compare=False)
 
     def __post_init__(self) -> None:
-        try:
-            size = size_of(self.suite)
-        except KeyError:
-            raise KeysError("crypto suite unknown: a line with another suite is wanted") from None
+        if self.suite not in SUITES and self.suite not in _GCM_SUITES:
+            name = self.suite.decode("latin-1")
+            raise KeysError(f"crypto suite {name}: not where media are relayed; a line with another suite is wanted")
+        if self.kdr:
+            raise KeysError("a key derivation rate: not where media are relayed; a line without KDR is wanted")
+        size = size_of(self.suite)
         if len(self.key_salt) != size:
             raise KeysError(f"key and salt of {len(self.key_salt)} bytes where the suite wants {size}")
 

@@ -4,10 +4,9 @@ asyncio and uvloop make a callback for each socket that has something, which cos
 no epoll (it is Linux's) they do it all the same.
 """
 
-import functools
 import select
 import sys
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,19 +16,18 @@ if TYPE_CHECKING:
 __all__ = ["Reader"]
 
 _AT_ONCE = 128  # sockets between two turns of the event loop: less than 2 ms of work
-_Channel = TypeVar("_Channel")
 
 
-class Reader(Generic[_Channel]):
-    """Tells which of many channels have something to read.
+class Reader:
+    """Reads sockets when they have something: one datagram of each, so that none comes twice before others.
 
     Args:
-        ready: called with them; each has something, or has had.
+        begin: called before some of them are read.
     """
 
-    def __init__(self, ready: "Callable[[list[_Channel]], None]") -> None:
-        self._ready = ready
-        self._channels: dict[int, _Channel] = {}
+    def __init__(self, begin: "Callable[[], None]") -> None:
+        self._begin = begin
+        self._receive: dict[int, Callable[[], None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._epoll = select.epoll() if sys.platform == "linux" else None
 
@@ -39,22 +37,27 @@ class Reader(Generic[_Channel]):
         if self._epoll is not None:
             loop.add_reader(self._epoll.fileno(), self._poll)
         else:
-            for number, channel in self._channels.items():
-                loop.add_reader(number, self._ready, [channel])
+            for number in self._receive:
+                loop.add_reader(number, self._read, number)
 
-    def add(self, sock: "socket.socket", channel: _Channel) -> None:
-        """Read a socket from now on."""
+    def add(self, sock: "socket.socket", receive: "Callable[[], None]") -> None:
+        """Read a socket from now on.
+
+        Args:
+            sock: non-blocking.
+            receive: reads a datagram, if there is one.
+        """
         number = sock.fileno()
-        self._channels[number] = channel
+        self._receive[number] = receive
         if self._epoll is not None:
             self._epoll.register(number, select.EPOLLIN)
         elif self._loop is not None:
-            self._loop.add_reader(number, functools.partial(self._ready, [channel]))
+            self._loop.add_reader(number, self._read, number)
 
     def remove(self, sock: "socket.socket") -> None:
         """Read it no more; before it is closed."""
         number = sock.fileno()
-        if self._channels.pop(number, None) is None:
+        if self._receive.pop(number, None) is None:
             return
         if self._epoll is not None:
             self._epoll.unregister(number)
@@ -69,13 +72,20 @@ class Reader(Generic[_Channel]):
             self._epoll.close()
             self._epoll = None
         elif self._loop is not None:
-            for number in self._channels:
+            for number in self._receive:
                 self._loop.remove_reader(number)
-        self._channels.clear()
+        self._receive.clear()
         self._loop = None
 
     def _poll(self) -> None:
         if self._epoll is None:
             return
-        found = [self._channels[number] for number, _ in self._epoll.poll(0, _AT_ONCE) if number in self._channels]
-        self._ready(found)
+        self._begin()
+        receive = self._receive
+        for number, _ in self._epoll.poll(0, _AT_ONCE):
+            if number in receive:  # else it was closed because of one before
+                receive[number]()
+
+    def _read(self, number: int) -> None:
+        self._begin()
+        self._receive[number]()

@@ -20,8 +20,6 @@ from .statistics import Statistics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .channel import Channel
-
 __all__ = ["Relay", "RelaySettings", "Relays"]
 
 _LOOK_S = 1.0  # between two looks for relays that nobody uses
@@ -68,7 +66,7 @@ class Relay:
         self._relays = relays
         self._began_ms = now_ms
         self._final: Statistics | None = None
-        self._is_told = False
+        self._told_ms = -1  # the last packet whose long absence has been told of
 
     @property
     def is_open(self) -> bool:
@@ -93,14 +91,13 @@ class Relay:
     def look(self, now_ms: int) -> None:
         """End it if nothing valid has come for too long."""
         last_ms = max(self._began_ms, *(side.last_ms or 0 for side in self.sides))
-        if not self.timeout_s or now_ms - last_ms < self.timeout_s * 1000:
-            self._is_told = False
-        elif not self._is_told:
-            self._is_told = True
-            if self.ended is None:
-                self.close()
-            else:
-                self.ended(self, _TIMEOUT)
+        if not self.timeout_s or now_ms - last_ms < self.timeout_s * 1000 or last_ms == self._told_ms:
+            return
+        self._told_ms = last_ms
+        if self.ended is None:
+            self.close()
+        else:
+            self.ended(self, _TIMEOUT)
 
 
 class Relays:
@@ -122,7 +119,7 @@ class Relays:
         self._open: set[Relay] = set()
         self._ours: Counter[tuple[str, int]] = Counter()
         self._closed: Counter[str] = Counter()  # counters of relays that are closed
-        self._reader: Reader[Channel] = Reader(self._ready)
+        self._reader = Reader(self._tick)
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -158,10 +155,11 @@ class Relays:
         sides: list[Side] = []
         try:
             for address in (first or default, second or default):
-                sides.append(Side(self._ports.take(address), self._moment, self._is_ours))  # noqa: PERF401  half made
+                sides.append(Side(self._ports.take(address), self._moment, self._reader, self._is_ours))  # noqa: PERF401  half made
         except NoRoomError:
             self._closed["refused"] += 1
             for side in sides:
+                side.close()
                 self._ports.give(side.pair)
             raise
         sides[0].other, sides[1].other = sides[1], sides[0]
@@ -169,7 +167,6 @@ class Relays:
         for side in sides:
             for channel in side.channels:
                 self._ours[channel.sock.getsockname()[:2]] += 1
-                self._reader.add(channel.sock, channel)
         self._open.add(relay)
         self._closed["opened"] += 1
         return relay
@@ -180,7 +177,7 @@ class Relays:
         for side in relay.sides:
             for channel in side.channels:
                 self._ours -= Counter([channel.sock.getsockname()[:2]])
-                self._reader.remove(channel.sock)
+            side.close()
             self._ports.give(side.pair)
         self._closed += _counters(relay)
 
@@ -210,11 +207,8 @@ class Relays:
         # A relay at all addresses has each of them.
         return ("0.0.0.0", address[1]) in self._ours or ("::", address[1]) in self._ours  # noqa: S104
 
-    def _ready(self, channels: "list[Channel]") -> None:
-        """Sockets have something: one datagram of each is read, so that none comes before others twice."""
+    def _tick(self) -> None:
         self._moment.ms = self._clock()
-        for channel in channels:
-            channel.receive()
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now_ms = self.now_ms

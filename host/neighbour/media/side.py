@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .keys import Keys
     from .ports import Pair
+    from .reading import Reader
     from .transcrypt import Opener, Sealer
 
 __all__ = ["Moment", "Side"]
@@ -50,6 +51,7 @@ class Side:
     Args:
         pair: its sockets.
         moment: the time.
+        reader: reads them.
         is_ours: whether an address, as sockets have it, is one of the relay's own sockets.
 
     Attributes:
@@ -60,13 +62,48 @@ class Side:
         last_ms: when the last valid packet came, by the clock; None for never.
     """
 
-    def __init__(self, pair: "Pair", moment: Moment, is_ours: "Callable[[tuple[Any, ...]], bool]") -> None:
+    # There are thousands, and each packet meets another one: what is not touched need not be in the caches.
+    __slots__ = (
+        "_began_ms",
+        "_bytes",
+        "_dropped",
+        "_first_ms",
+        "_index",
+        "_is_expected",
+        "_is_ours",
+        "_is_protected",
+        "_moment",
+        "_newest",
+        "_old_opener",
+        "_old_until_ms",
+        "_opener",
+        "_packets",
+        "_receive",
+        "_rtcp",
+        "_sealer",
+        "_send",
+        "_sent",
+        "_seq",
+        "_ssrc",
+        "_way",
+        "address",
+        "channels",
+        "is_muxed",
+        "last_ms",
+        "other",
+        "pair",
+        "port",
+    )
+
+    def __init__(
+        self, pair: "Pair", moment: Moment, reader: "Reader", is_ours: "Callable[[tuple[Any, ...]], bool]"
+    ) -> None:
         self.other = self  # until there are two
         self.pair = pair
         self.address = pair.address
         self.port = pair.port
         self.is_muxed = False
-        self.channels = (Channel(self, pair.rtp, False), Channel(self, pair.rtcp, True))
+        self.channels = (Channel(self, pair.rtp, False, reader), Channel(self, pair.rtcp, True, reader))
         self._moment = moment
         self._is_ours = is_ours
         self._began_ms = moment.ms
@@ -79,8 +116,11 @@ class Side:
         self._old_until_ms = 0
         self._sealer: Sealer | None = None
         self._way = _NOTHING
-        self._newest_seq: dict[bytes, int] = {}  # by SSRC
-        self._newest_index: dict[bytes, int] = {}
+        # The highest seq of the present SSRC, and of those before; the highest SRTCP index of each.
+        self._ssrc = b""
+        self._seq = 0
+        self._newest: dict[bytes, int] = {}
+        self._index: dict[bytes, int] = {}
         self._packets = self._bytes = self._rtcp = self._sent = 0
         self._first_ms: int | None = None
         self.last_ms: int | None = None
@@ -124,8 +164,9 @@ class Side:
         if opener is not self._opener:
             if self._opener is not None and opener is not None:
                 self._old_opener, self._old_until_ms = self._opener, self._moment.ms + _OLD_KEYS_MS
-            self._newest_seq.clear()
-            self._newest_index.clear()
+            self._ssrc = b""
+            self._newest.clear()
+            self._index.clear()
         if receive is None:
             self._old_opener = None
         self._opener, self._sealer = opener, sealer
@@ -197,17 +238,18 @@ class Side:
                 if opened is None:
                     return self.drop(reason(error))
                 plain, is_old = opened, True
-        ssrc = data[8:12]
-        seq = data[2] << 8 | data[3]
-        newest = self._newest_seq.get(ssrc)
-        is_newest = newest is None or 0 < (seq - newest) & 0xFFFF < 0x8000
-        if is_newest and not is_old:
-            if newest is None and len(self._newest_seq) >= _MAX_SOURCES:
+        if not is_old:
+            seq = data[2] << 8 | data[3]
+            if data[8:12] != self._ssrc and not self._change_source(data[8:12], seq):
                 return self.drop("sources")
-            self._newest_seq[ssrc] = seq
-        if source != channel.address and not is_old:
-            channel.heard(source, is_newest, self._moment.ms)
-        self._count(size)
+            is_newest = 0 < (seq - self._seq) & 0xFFFF < 0x8000
+            if is_newest:
+                self._seq = seq
+            if source != channel.heard_from:
+                channel.heard(source, is_newest, self._moment.ms)
+        self._packets += 1
+        self._bytes += size
+        self.last_ms = self._moment.ms
         way, other = self._way, self.other
         if way == _AS_IT_IS:
             packet = data
@@ -247,10 +289,14 @@ class Side:
                 plain, is_old = opened, True
             if not is_old:
                 is_newest = self._is_newest_rtcp(opener, data)
-                if source != channel.address:
+                if source != channel.heard_from:
                     channel.heard(source, is_newest, self._moment.ms)
-        self._count(size)
+        self._packets += 1
+        self._bytes += size
         self._rtcp += 1
+        self.last_ms = self._moment.ms
+        if self._first_ms is None:
+            self._first_ms = self.last_ms
         way, other = self._way, self.other
         if way == _AS_IT_IS:
             packet = data
@@ -267,23 +313,23 @@ class Side:
         return self._send_on(other.channels[0 if other.is_muxed else 1], packet)
 
     def _send_on(self, channel: Channel, packet: bytes) -> None:
-        if channel.address is None:
-            return self.drop("nowhere")
-        try:
-            channel.sock.sendto(packet, channel.address)
-        except BlockingIOError:
-            return self.drop("full")
-        except OSError:
-            return self.drop("unreachable")
+        why = channel.send(packet)
+        if why:
+            return self.drop(why)
         channel.side._sent += 1
         return None
 
-    def _count(self, size: int) -> None:
-        self._packets += 1
-        self._bytes += size
-        self.last_ms = self._moment.ms
-        if self._first_ms is None:
-            self._first_ms = self.last_ms
+    def _change_source(self, ssrc: bytes, seq: int) -> bool:
+        """A packet of another SSRC has come; returns whether there may be one more."""
+        if self._ssrc:
+            self._newest[self._ssrc] = self._seq
+        elif self._first_ms is None:
+            self._first_ms = self._moment.ms
+        if ssrc not in self._newest and len(self._newest) >= _MAX_SOURCES:
+            return False
+        self._ssrc = ssrc
+        self._seq = self._newest.get(ssrc, seq - 1)  # the first of a new one is newer than all before
+        return True
 
     def _open_old(self, data: bytes, kind: str) -> bytes | None:
         """Open a packet with the keys before the present ones, for a short while after a change; None: it is not so."""
@@ -301,11 +347,16 @@ class Side:
         end = len(data) - opener.behind_index
         index = int.from_bytes(data[end - 4 : end], "big") & 0x7FFFFFFF
         ssrc = data[4:8]
-        newest = self._newest_index.get(ssrc, -1)
-        if index <= newest or (newest < 0 and len(self._newest_index) >= _MAX_SOURCES):
+        newest = self._index.get(ssrc, -1)
+        if index <= newest or (newest < 0 and len(self._index) >= _MAX_SOURCES):
             return False
-        self._newest_index[ssrc] = index
+        self._index[ssrc] = index
         return True
+
+    def close(self) -> None:
+        """Read no more."""
+        for channel in self.channels:
+            channel.close()
 
     def drop(self, why: str) -> None:
         """Count a packet that does not go on."""

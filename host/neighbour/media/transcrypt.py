@@ -10,17 +10,17 @@ A packet that can't be opened or sealed raises one of `BAD`, `reason` says which
 has changed then: no replay window, no rollover counter.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pylibsrtp
 from pylibsrtp import Policy, Session
+from pylibsrtp._binding import ffi, lib  # type: ignore[import-not-found]  # compiled, without types
 
 from sipwire.errors import SecurityError, SipError
 from sipwire.srtcp import SrtcpReceiver, SrtcpSender
 from sipwire.srtp import SUITES, SrtpReceiver, SrtpSender
 
 from ..aes import new_aes
-from .keys import KeysError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BAD", "MAX_BYTES", "Opener", "Sealer", "new_opener", "new_sealer", "reason"]
 
-#: The largest packet that libsrtp's binding opens.
+#: The largest packet that is opened or sealed: no link takes more.
 MAX_BYTES = 1500
 #: What a packet that can't be opened or sealed raises.
 BAD = (pylibsrtp.Error, SipError, ValueError)
@@ -41,7 +41,6 @@ _REASONS = {
     "unable to perform desired validation": "encryption",
     "can't use key any more": "key used up",
     "error parsing data": "form",
-    "unspecified failure": "form",
     "srtp tag": "tag",
     "srtcp tag": "tag",
     "srtp replay": "replay",
@@ -62,6 +61,10 @@ _PROFILES = {
 _BEHIND_MKI = {b"AES_CM_128_HMAC_SHA1_80": 10, b"AES_CM_128_HMAC_SHA1_32": 4}
 _RTCP_TAG_BYTES = 10
 _INDEX_BYTES = 4
+# libsrtp works in place: all packets, one after the other, in this buffer. A tag and an MKI need 144 bytes more.
+_BUFFER = ffi.new("char[]", MAX_BYTES + 512)
+_VIEW = ffi.buffer(_BUFFER)
+_SIZE = ffi.new("int *")
 _MAX_SOURCES = 16  # SSRCs under one key; each costs memory, and a line of media has one at a time
 
 
@@ -92,20 +95,12 @@ class Sealer(Protocol):
 
 
 def new_opener(keys: "Keys") -> Opener:
-    """What opens packets that were protected with these keys.
-
-    Raises:
-        KeysError: neither libsrtp nor `sipwire` can do it.
-    """
-    if keys.kdr:
-        raise KeysError("a key derivation rate: not where media are relayed; a line without KDR is wanted")
+    """What opens packets that were protected with these keys."""
     return _LibraryOpener(keys) if keys.suite in _PROFILES else _SipwireOpener(keys)
 
 
 def new_sealer(keys: "Keys") -> Sealer:
-    """What protects packets with these keys; errors as of `new_opener`."""
-    if keys.kdr:
-        raise KeysError("a key derivation rate: not where media are relayed; a line without KDR is wanted")
+    """What protects packets with these keys."""
     return _LibrarySealer(keys) if keys.suite in _PROFILES else _SipwireSealer(keys)
 
 
@@ -114,30 +109,54 @@ def reason(error: Exception) -> str:
     return _REASONS.get(str(error), "size" if isinstance(error, ValueError) else "form")
 
 
-def _session(keys: "Keys", ssrc_type: int) -> Session:
-    policy = Policy(keys.key_salt, ssrc_type, srtp_profile=_PROFILES[keys.suite])
-    policy.window_size = keys.window
-    return Session(policy)
+class _Library:
+    """A libsrtp session.
 
+    `Session` itself is not asked: it copies each packet into a buffer of its own, and with a thousand of those the
+    processor's caches hold none. One buffer for all halves what a packet costs.
+    """
 
-class _LibraryOpener:
-    def __init__(self, keys: "Keys") -> None:
-        session = _session(keys, Policy.SSRC_ANY_INBOUND)
+    __slots__ = ("_mki", "_owner", "_rtcp_tail", "_rtp_tail", "_session", "behind_index")
+
+    def __init__(self, keys: "Keys", ssrc_type: int) -> None:
+        policy = Policy(keys.key_salt, ssrc_type, srtp_profile=_PROFILES[keys.suite])
+        policy.window_size = keys.window
+        self._owner = Session(policy)
+        self._session = self._owner._srtp[0]
         self._mki = keys.mki
-        is_gcm = keys.suite not in _BEHIND_MKI
         self._rtp_tail = _BEHIND_MKI.get(keys.suite, 0)
-        self._rtcp_tail = 0 if is_gcm else _RTCP_TAG_BYTES
+        self._rtcp_tail = _RTCP_TAG_BYTES if self._rtp_tail else 0
         self.behind_index = self._rtcp_tail + len(keys.mki)
-        self._unprotect: Callable[[bytes], bytes] = session.unprotect
-        self._unprotect_rtcp: Callable[[bytes], bytes] = session.unprotect_rtcp
-        self.rtp = self._open_rtp if keys.mki else self._unprotect
-        self.rtcp = self._open_rtcp if keys.mki else self._unprotect_rtcp
 
-    def _open_rtp(self, packet: bytes) -> bytes:
-        return self._unprotect(self._without_mki(packet, self._rtp_tail))
+    def _work(self, what: "Callable[[Any, Any, Any], int]", packet: bytes) -> bytes:
+        """Let libsrtp do something with a packet of at most `MAX_BYTES`."""
+        size = len(packet)
+        if size > MAX_BYTES:
+            raise ValueError("packet is too long")
+        _VIEW[:size] = packet
+        _SIZE[0] = size
+        error = what(self._session, _BUFFER, _SIZE)
+        if error:
+            raise pylibsrtp.Error(pylibsrtp.ERRORS[error])
+        worked: bytes = _VIEW[: _SIZE[0]]
+        return worked
 
-    def _open_rtcp(self, packet: bytes) -> bytes:
-        return self._unprotect_rtcp(self._without_mki(packet, self._rtcp_tail))
+
+class _LibraryOpener(_Library):
+    __slots__ = ()
+
+    def __init__(self, keys: "Keys") -> None:
+        super().__init__(keys, Policy.SSRC_ANY_INBOUND)
+
+    def rtp(self, packet: bytes, /) -> bytes:
+        if self._mki:
+            packet = self._without_mki(packet, self._rtp_tail)
+        return self._work(lib.srtp_unprotect, packet)
+
+    def rtcp(self, packet: bytes, /) -> bytes:
+        if self._mki:
+            packet = self._without_mki(packet, self._rtcp_tail)
+        return self._work(lib.srtp_unprotect_rtcp, packet)
 
     def _without_mki(self, packet: bytes, tail: int) -> bytes:
         end = len(packet) - tail
@@ -147,22 +166,19 @@ class _LibraryOpener:
         return packet[:start] + packet[end:]
 
 
-class _LibrarySealer:
+class _LibrarySealer(_Library):
+    __slots__ = ()
+
     def __init__(self, keys: "Keys") -> None:
-        session = _session(keys, Policy.SSRC_ANY_OUTBOUND)
-        self._mki = keys.mki
-        self._rtp_tail = _BEHIND_MKI.get(keys.suite, 0)
-        self._rtcp_tail = _RTCP_TAG_BYTES if keys.suite in _BEHIND_MKI else 0
-        self._protect: Callable[[bytes], bytes] = session.protect
-        self._protect_rtcp: Callable[[bytes], bytes] = session.protect_rtcp
-        self.rtp = self._seal_rtp if keys.mki else self._protect
-        self.rtcp = self._seal_rtcp if keys.mki else self._protect_rtcp
+        super().__init__(keys, Policy.SSRC_ANY_OUTBOUND)
 
-    def _seal_rtp(self, packet: bytes) -> bytes:
-        return self._with_mki(self._protect(packet), self._rtp_tail)
+    def rtp(self, packet: bytes, /) -> bytes:
+        sealed = self._work(lib.srtp_protect, packet)
+        return self._with_mki(sealed, self._rtp_tail) if self._mki else sealed
 
-    def _seal_rtcp(self, packet: bytes) -> bytes:
-        return self._with_mki(self._protect_rtcp(packet), self._rtcp_tail)
+    def rtcp(self, packet: bytes, /) -> bytes:
+        sealed = self._work(lib.srtp_protect_rtcp, packet)
+        return self._with_mki(sealed, self._rtcp_tail) if self._mki else sealed
 
     def _with_mki(self, packet: bytes, tail: int) -> bytes:
         at = len(packet) - tail
