@@ -123,6 +123,7 @@ async def between(
     forth_address, back_address = lab.next_address(), lab.next_address()
     for name, lines in (("a.example", left), ("b.example", right)):
         lab.change(name, 'level = "debug"', 'level = "error"')
+        lab.configure(name, "relay", '"never"')  # the addresses in descriptions here are made up
         for line in (*([f'level = "{level}"'] if level else []), *lines):
             is_of_peer = line.startswith("peer:")
             set_in(lab, name, "[[peer]]" if is_of_peer else "[security]", line.removeprefix("peer:"))

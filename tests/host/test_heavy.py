@@ -44,6 +44,7 @@ async def between(
     between_them = lab.next_address()
     for name in addresses:
         lab.change(name, 'level = "debug"', 'level = "error"')
+        lab.configure(name, "relay", '"never"')  # the addresses in descriptions here are made up
         set_level(lab, name, level)
     lab.change("a.example", f'"{addresses["b.example"]}:5061"', f'"{between_them}:5061"')
     if prepare is not None:
