@@ -226,7 +226,7 @@ class Exchange(NoMedia):
         if kind == OPAQUE:
             raise MediaError("a body that is signed or of several parts can't be relayed")
         call_id, tag, to_tag = self._key
-        if self._record is None and not to_tag:
+        if self._record is None:
             self._record = self._calls.begin(self._caller, call_id)
         target.call = self._calls.open(legs, self._key)
         if to_tag:
@@ -268,7 +268,7 @@ class Exchange(NoMedia):
                 call.settle(target.pending)
                 self._calls.count(call)
             target.tag = tag
-            if is_accepted and target.is_new and call.record is None and self._record is not None:
+            if target.is_new and call.record is None and self._record is not None:
                 call.record = self._record.connect()
 
     def _pass_back(self, response: "Response", kind: str, target: _Target, tag: bytes) -> None:
@@ -313,7 +313,7 @@ class Exchange(NoMedia):
                 asyncio.get_running_loop().call_later(_LATE_S, self._give_back_all)
             return
         self._give_back_all()
-        if self._record is not None:
+        if self._record is not None and not self._key[2]:
             self._record.write(status)
 
     def _give_back_all(self) -> None:
