@@ -57,6 +57,8 @@ class Town:
         others: domains that somebody else serves, with their addresses.
         transport: how they are reached.
         level: what the neighbours ask for among each other; "" for what they do by themselves.
+        relay: when they relay media; "" likewise.
+        own_keys: whether they always encrypt it anew.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class Town:
         others: Mapping[str, str] | None = None,
         transport: str = "tls",
         level: str = "",
+        relay: str = "",
+        own_keys: bool = False,
     ) -> None:
         self._lab = lab
         self._addresses = {**lab.make_domains(*domains), **(others or {})}
@@ -79,6 +83,10 @@ class Town:
                 lab.change(domain, "# md5 = false", "md5 = true")
             if level:
                 lab.change(domain, '# level = "medium"', f'level = "{level}"')
+            if relay:
+                lab.configure(domain, "relay", f'"{relay}"')
+            if own_keys:
+                lab.configure(domain, "own_keys", "true")
             with lab.configuration(domain).open("a") as file:
                 for name, address in (others or {}).items():
                     port = 5061 if transport == "tls" else 5060
