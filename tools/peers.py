@@ -20,6 +20,7 @@ PACKAGES = {
     "kamailio-tls-modules": ("/usr/lib/*/kamailio/modules/tls.so", "calls with Kamailio are skipped"),
     "sip-tester": ("sipp", "its scenarios and the neighbour's figures are skipped"),
     "tshark": ("tshark", "Wireshark's reading of our RTCP, text and digits is skipped"),
+    "rtpengine-daemon": ("rtpengine", "its figures beside the relay's are skipped"),
     "espeak-ng": ("espeak-ng", "the demo plays a chord in place of speech"),
 }
 _POLICY = Path("/usr/sbin/policy-rc.d")

@@ -1,4 +1,4 @@
-"""Measure codec, terminal, neighbour, its agent and setup keys, each beside a floor or a peer in the same run."""
+"""Measure codec, terminal, media, neighbour, its agent and setup keys, each beside a floor or a peer."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import agent, codec, connections, contacts, proxy, setup, terminal
+from benchmarks import agent, codec, connections, contacts, media, proxy, setup, terminal
 from benchmarks.report import machine, versions
 from debian import UnavailableError
 from lab.processes import LabError
@@ -30,10 +30,17 @@ _BENCHMARKS: dict[str, tuple[Callable[[Console], None], Callable[[Console], None
     ),
     "agent": (lambda console: agent.run(console, 500, 7, 500), lambda console: agent.run(console, 100, 1, 100)),
     "setup": (lambda console: setup.run(console, 200, 9, 50), lambda console: setup.run(console, 30, 3, 20)),
+    "media": (lambda console: media.relay(console, 500, 10, 3), lambda console: media.relay(console, 100, 2, 1)),
 }
 _WIDTH = 100
 # What takes part beside Python and its libraries.
-_PARTS = {"memory": {"micropython"}, "srtp": {"micropython"}, "setup": {"micropython"}, "proxy": {"sipp"}}
+_PARTS = {
+    "memory": {"micropython"},
+    "srtp": {"micropython"},
+    "setup": {"micropython"},
+    "proxy": {"sipp"},
+    "media": {"rtpengine"},
+}
 
 
 def main() -> int:

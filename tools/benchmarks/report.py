@@ -68,7 +68,7 @@ def versions(parts: set[str]) -> str:
     """The versions of what takes part.
 
     Args:
-        parts: which besides CPython and what the neighbour is made of: ``micropython``, ``sipp``.
+        parts: which besides CPython and what the neighbour is made of: ``micropython``, ``sipp``, ``rtpengine``.
     """
     found = [f"CPython {platform.python_version()}"]
     found += [f"{name} {_installed(name)}" for name in ("cryptography", "uvloop")]
@@ -80,6 +80,8 @@ def versions(parts: set[str]) -> str:
             f"Kamailio {_said_by('kamailio', '-v')}",
             f"sippy {_installed('sippy')}",
         ]
+    if "rtpengine" in parts:
+        found += [f"pylibsrtp {_installed('pylibsrtp')}", f"rtpengine {_said_by('rtpengine', '-v')}"]
     return ", ".join(found)
 
 

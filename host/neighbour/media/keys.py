@@ -33,7 +33,8 @@ class Keys:
         window: packets that a replay window spans, at least 64.
 
     Raises:
-        KeysError: the relay does not know the suite, or key derivation more than once; or key and salt have another size than it wants.
+        KeysError: the relay does not know the suite, or would have to derive keys more than once; or key and salt have
+            another size than the suite wants.
     """
 
     suite: bytes
