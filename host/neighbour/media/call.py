@@ -205,7 +205,7 @@ class RelayedCall:
 
     def _open(self, at: int) -> None:
         relay = self._relays.open(self.legs[0].bind, self.legs[1].bind)
-        relay.timeout_s = 0  # it may ring for long
+        relay.wait(0)  # it may ring for long
         relay.ended = self._ended
         self._streams[at] = relay
 
@@ -236,7 +236,7 @@ class RelayedCall:
             self._tell(relay, party, said, side, mux=mux)
             if side.receive is not None:
                 self._theirs[at, party] = side.receive.key_salt
-        relay.timeout_s = _HELD_S if theirs.is_held or stream.is_held else self._timeout_s
+        relay.wait(_HELD_S if theirs.is_held or stream.is_held else self._timeout_s)
         self._seen[at] = (theirs.kind, agreed.kind)
 
     def _tell(self, relay: "Relay", party: int, said: Stream, side: "Side", *, mux: bool) -> None:
@@ -250,7 +250,7 @@ class RelayedCall:
     def _ended(self, relay: "Relay", reason: str) -> None:
         """A stream is silent. Text may be so for an hour, and a call on hold for longer."""
         del relay, reason
-        if all(_is_silent(one) for one in self._streams.values()):
+        if all(one.is_silent(self._relays.now_ms) for one in self._streams.values()):
             self.silent(self)
 
     # Keys.
@@ -277,12 +277,6 @@ class RelayedCall:
             return found
 
         return own
-
-
-def _is_silent(relay: "Relay") -> bool:
-    statistics = relay.statistics
-    last_ms = max(side.last_ms or 0 for side in statistics.sides)
-    return bool(relay.timeout_s) and statistics.duration_ms - last_ms >= relay.timeout_s * 1000
 
 
 def _copy(session: Session) -> Session:

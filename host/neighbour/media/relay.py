@@ -56,7 +56,7 @@ class Relay:
         sides: of the offerer's party and of the answerer's.
         ended: called once with this and the reason when nothing valid has come for too long; without it the relay
             closes itself.
-        timeout_s: after how long; 0 for never. Signalling may change it, as for a call on hold.
+        timeout_s: after how long; 0 for never. Signalling may change it, as for a call on hold; see `wait`.
     """
 
     def __init__(self, relays: "Relays", sides: tuple[Side, Side], timeout_s: int, now_ms: int) -> None:
@@ -64,7 +64,7 @@ class Relay:
         self.ended: Callable[[Relay, str], None] | None = None
         self.timeout_s = timeout_s
         self._relays = relays
-        self._began_ms = now_ms
+        self._began_ms = self._since_ms = now_ms
         self._final: Statistics | None = None
         self._told_ms = -1  # the last packet whose long absence has been told of
 
@@ -88,10 +88,23 @@ class Relay:
             self._relays.forget(self)
         return self._final
 
+    def wait(self, timeout_s: int) -> None:
+        """Count silence anew, from now: a call that has rung or was on hold for long has not been silent."""
+        self.timeout_s = timeout_s
+        self._since_ms = self._relays.now_ms
+
+    def is_silent(self, now_ms: int) -> bool:
+        """Whether nothing valid has come for too long."""
+        return bool(self.timeout_s) and now_ms - self._last_ms >= self.timeout_s * 1000
+
+    @property
+    def _last_ms(self) -> int:
+        return max(self._since_ms, *(side.last_ms or 0 for side in self.sides))
+
     def look(self, now_ms: int) -> None:
         """End it if nothing valid has come for too long."""
-        last_ms = max(self._began_ms, *(side.last_ms or 0 for side in self.sides))
-        if not self.timeout_s or now_ms - last_ms < self.timeout_s * 1000 or last_ms == self._told_ms:
+        last_ms = self._last_ms
+        if not self.is_silent(now_ms) or last_ms == self._told_ms:
             return
         self._told_ms = last_ms
         if self.ended is None:
