@@ -3,6 +3,7 @@
 import contextlib
 import ipaddress
 import os
+import resource
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
     from .config import Config
 
-__all__ = ["Findings", "certificate_trouble", "check"]
+__all__ = ["FILES_OF_RELAY", "Findings", "certificate_trouble", "check"]
 
 _SOON = timedelta(days=30)
+FILES_OF_RELAY = 4  # sockets of a stream, for RTP and RTCP on both sides; each has a port
 
 
 @dataclass
@@ -82,7 +84,44 @@ def check(config: "Config") -> Findings:
     _check_unprotected(config, kinds, warnings)
     _check_groups(config, warnings)
     _check_contacts(config, warnings)
+    _check_media(config, warnings)
     return found
+
+
+def _check_media(config: "Config", warnings: list[str]) -> None:
+    """Whether what is wanted of the relay fits together, and who gets media that anybody can hear."""
+    media = config.media
+    room = (media.last_port - media.first_port - media.first_port % 2 + 1) // FILES_OF_RELAY
+    if media.max_relays > room:
+        warnings.append(
+            f"{config.where('media', 'last_port')}: {media.first_port} to {media.last_port} are enough for {room}"
+            f" relays, and max_relays is {media.max_relays}"
+        )
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    is_said = "max_relays" in media.model_fields_set
+    if is_said and hard != resource.RLIM_INFINITY and media.max_relays * FILES_OF_RELAY > hard // 2:
+        warnings.append(
+            f"{config.where('media', 'max_relays')}: {media.max_relays} relays have {media.max_relays * FILES_OF_RELAY}"
+            f" sockets, and the system allows {hard} open files; raise that (ulimit -n), or have less"
+        )
+    for number, one in enumerate(config.listen):
+        if one.transport == "udp" and media.first_port <= one.port <= media.last_port:
+            where = config.where("listen", number, "port")
+            warnings.append(f"{where}: {one.port} is among the ports for media; choose another, or another range")
+    if media.relay != "never" and (media.inside is None or media.outside is None):
+        warnings += [
+            f"{config.where('listen', number, 'advertise')}: is not where media are sent to, before media.inside and"
+            " media.outside are set, too"
+            for number, one in enumerate(config.listen)
+            if one.advertise is not None and ipaddress.ip_address(one.address).is_unspecified
+        ]
+    if media.srtp == "off":
+        warnings.append(f"{config.where('media', 'srtp')}: off: relayed media are protected for nobody but terminals")
+    warnings += [
+        f"{config.where('peer', number, 'srtp')}: off: whoever is on the way hears relayed calls with {peer.domain}"
+        for number, peer in enumerate(config.peer)
+        if peer.srtp == "off"
+    ]
 
 
 def _check_unprotected(config: "Config", kinds: "Collection[str]", warnings: list[str]) -> None:

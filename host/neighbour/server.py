@@ -27,7 +27,7 @@ from .agent.revocation import Revocation, RevocationError
 from .agent.security import SecurityAgent
 from .agent.setup import SetupExchange
 from .agent.trust import Trust
-from .check import certificate_trouble, check
+from .check import FILES_OF_RELAY, certificate_trouble, check
 from .config import ConfigError, parse_address
 from .gate import Gate
 from .hop import Hops, is_frame
@@ -84,7 +84,10 @@ class Neighbour:
         self._config = config
         self.metrics = Metrics()
         self.connections = Connections(
-            _connection_limit(), config.proxy.idle_s, self.metrics, _taken_for(config, ("tcp", "udp"))
+            _connection_limit(FILES_OF_RELAY * config.media.max_relays),
+            config.proxy.idle_s,
+            self.metrics,
+            _taken_for(config, ("tcp", "udp")),
         )
         self._acceptors: list[Acceptor] = []
         self._refresh: Refresh | None = None
@@ -368,15 +371,19 @@ def _told(error: OSError) -> str:
     return f"{reason}: is a neighbour running here already?" if error.errno == errno.EADDRINUSE else reason
 
 
-def _connection_limit() -> int:
-    """How many connections we may have; the limit of open files is raised as far as is wanted and allowed."""
+def _connection_limit(relayed: int) -> int:
+    """How many connections we may have; the limit of open files is raised as far as is wanted and allowed.
+
+    Args:
+        relayed: sockets that relays may have; where there are not enough of all they get half.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MAX_CONNECTIONS + _OTHER_FILES
+    wanted = _MAX_CONNECTIONS + _OTHER_FILES + relayed
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted - _OTHER_FILES
+    return wanted - _OTHER_FILES - min(relayed, (wanted - _OTHER_FILES) // 2)
 
 
 def _taken_for(config: "Config", transports: tuple[str, ...]) -> dict[str, frozenset[str]]:

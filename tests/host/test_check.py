@@ -120,6 +120,17 @@ def test_mistakes(two: Path, old: str, new: str, told: str) -> None:
     [
         ("ca/root.pem", "../f/ca/root.pem", "tls.certificate: does not lead to a root in tls.ca"),
         ("# md5 = false", "md5 = true", "auth.md5: accounts made with --md5 may use MD5, which is broken"),
+        (
+            "# last_port = 49999",
+            "last_port = 41999",
+            "media.last_port: 40000 to 41999 are enough for 500 relays, and max_relays is 2000",
+        ),
+        ("# first_port = 40000", "first_port = 5000", "listen[0].port: 5060 is among the ports for media"),
+        (
+            '# srtp = "required"\n# own',
+            'srtp = "off"\n# own',
+            "media.srtp: off: relayed media are protected for nobody",
+        ),
         ("# enabled = true ", "enabled = false", "resolver.enabled: off, and there is no [[peer]]"),
         (
             "# transports =",
