@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from parties import CM, CM_256, GCM, Party, World, keys, open_files, rtcp, rtp, run, srtp_pair, world
@@ -82,10 +82,9 @@ async def bleeds(at: World, who: tuple[Party, Party, Party, Relay]) -> None:
 
 @pytest.mark.parametrize("mux", [False, True])
 @pytest.mark.parametrize("kind", [sealed_call, plain_call, unread_call])
-def test_rtp_bleed(kind: object, mux: bool) -> None:
+def test_rtp_bleed(kind: Callable[..., tuple[Party, Party, Party, Relay]], mux: bool) -> None:
     async def work() -> None:
         async with world() as at:
-            assert callable(kind)
             await bleeds(at, kind(at, mux=mux))
 
     run(work)
@@ -411,16 +410,18 @@ def test_icmp_unreachable() -> None:
     run(work)
 
 
-def test_flood() -> None:
+@pytest.mark.parametrize("kind", [sealed_call, plain_call, unread_call])
+def test_flood(kind: Callable[[World], tuple[Party, Party, Party, Relay]]) -> None:
     """A thousand forged packets at once to a call's port: others' calls go on, and so does that one."""
 
     async def work() -> None:
         async with world() as at:
             others = [sealed_call(at) for _ in range(20)]
-            a, b, stranger, relay = sealed_call(at)
-            await at.say(a, relay, 0, rtp(0))
-            await at.say(b, relay, 1, rtp(0))
-            b.heard()
+            a, b, stranger, relay = kind(at)
+            if kind is sealed_call:  # of the others it is known before they speak where they do
+                await at.say(a, relay, 0, rtp(0))
+                await at.say(b, relay, 1, rtp(0, 9))
+                b.heard()
             for number in range(1, 6):
                 for _ in range(1000):
                     stranger.send(rtp(1, payload=bytes(160)), relay.sides[0].port)
@@ -437,6 +438,64 @@ def test_flood() -> None:
                 await at.settle()
             assert len(b.heard()) == 5
             assert stranger.heard() == []
+
+    run(work)
+
+
+@pytest.mark.parametrize("kind", [plain_call, unread_call])
+def test_what_is_no_rtp(kind: Callable[[World], tuple[Party, Party, Party, Relay]]) -> None:
+    """STUN, DTLS, SIP and the like, from the very address of a party whose packets can't be authenticated."""
+
+    async def work() -> None:
+        async with world() as at:
+            a, b, _, relay = kind(at)
+            for first in (0x00, 0x16, 0x40, 0x4F, 0xC0, 0xFF):
+                a.send(bytes([first]) + bytes(60), relay.sides[0].port)
+                a.send(bytes([first, 200]) + bytes(60), relay.sides[0].port)
+            await at.settle()
+            assert b.heard() == []
+            assert relay.statistics.sides[0].dropped == {"form": 12}
+
+    run(work)
+
+
+def test_icmp_just_before_a_packet() -> None:
+    """The kernel tells of it when the next packet is sent, which then has to be sent again."""
+
+    async def work() -> None:
+        async with world() as at:
+            a, b, _, relay = sealed_call(at)
+            await at.say(b, relay, 1, rtp(1))
+            where = b.address
+            b.socks[0].close()
+            channel = relay.sides[1].channels[0]
+            assert channel.send(b"lost") == ""
+            b.socks[0] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            b.socks[0].setblocking(False)
+            b.socks[0].bind(where)
+            assert channel.send(b"not lost") == ""
+            assert b.heard() == [b"not lost"]
+            assert a.heard() != []
+
+    run(work)
+
+
+def test_nobody_shares_a_port() -> None:
+    """A second socket of ours may have it; another program on the machine can't join, before that or afterwards."""
+
+    async def work() -> None:
+        async with world() as at:
+            a, _, _, relay = sealed_call(at)
+            for number in (1, 2):
+                for side in relay.sides:
+                    for option in (None, socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+                        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                            if option is not None:
+                                other.setsockopt(socket.SOL_SOCKET, option, 1)
+                            with pytest.raises(OSError, match="in use"):
+                                other.bind(("127.0.0.1", side.port))
+                await at.say(a, relay, 0, rtp(number))
+            assert relay.sides[0].channels[0]._near is not None
 
     run(work)
 

@@ -315,21 +315,40 @@ def test_what_has_not_changed_goes_on() -> None:
     run(work)
 
 
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_packets_that_wait_while_signalling_speaks(is_plain: bool) -> None:
+    async def work() -> None:
+        async with world() as at:
+            a, b, relay = again(at)
+            if is_plain:
+                a, b = at.party(), at.party()
+                at.call(a, b, relay=relay)
+            await at.say(a, relay, 0, rtp(1))
+            for number in (2, 3):
+                a.send(a.sealed(rtp(number)), relay.sides[0].port)
+            at.call(a, b, relay=relay)
+            await at.settle()
+            assert [b.opened(one) for one in b.heard()] == [rtp(1), rtp(2), rtp(3)]
+
+    run(work)
+
+
 def test_new_keys_and_those_before() -> None:
     async def work() -> None:
         async with world() as at:
             a, b, relay = again(at)
             await at.say(a, relay, 0, rtp(1))
-            late = [a.sealed(rtp(number)) for number in (2, 3)]
+            late = [a.sealed(rtp(number)) for number in (20, 30)]
             a.use(keys(GCM), keys(GCM))
             at.call(a, b, relay=relay)
             stranger = at.party()
             await at.say(a, relay, 0, rtp(4))
+            at.now_ms += 1_000
             stranger.send(late[0], relay.sides[0].port)  # on the way when the keys changed; the address is not learnt
             await at.say(b, relay, 1, rtp(1))
-            assert [b.opened(one) for one in b.heard()] == [rtp(1), rtp(4), rtp(2)]
+            assert [b.opened(one) for one in b.heard()] == [rtp(1), rtp(4), rtp(20)]
             assert [a.opened(one) for one in a.heard()] == [rtp(1)]
-            at.now_ms += 3_000
+            at.now_ms += 2_000
             a.send(late[1], relay.sides[0].port)
             await at.say(a, relay, 0, rtp(5))
             assert [b.opened(one) for one in b.heard()] == [rtp(5)]
@@ -388,6 +407,25 @@ def test_nothing_goes_through_before_both_have_answered() -> None:
             relay.sides[0].expect(a.address, None, True, a.sends, a.gets, True)
             await at.say(b, relay, 1, rtp(5))
             assert [a.opened(one) for one in a.heard()] == [rtp(5)]
+
+    run(work)
+
+
+@pytest.mark.parametrize("send", [True, False])
+def test_a_side_that_has_not_said_all(send: bool) -> None:
+    async def work() -> None:
+        async with world() as at:
+            a, b, relay = again(at)
+            relay.sides[1].expect(b.address, None, True, None, b.gets if send else None, True)
+            b.send(rtp(1), relay.sides[1].port)
+            await at.say(b, relay, 1, rtp(2))
+            assert a.heard() == []
+            await at.say(a, relay, 0, rtp(1))
+            assert [b.opened(one) for one in b.heard()] == ([rtp(1)] if send else [])
+            only = at.relays.open()
+            only.sides[0].expect(a.address, None, True, None, None, True)
+            await at.say(a, only, 0, rtp(2))
+            assert only.statistics.sides[0].dropped == {"early": 1}
 
     run(work)
 
@@ -535,6 +573,7 @@ def test_as_many_as_there_are_ports() -> None:
                 at.relays.open()  # they rest: what was on the way to the old call must not meet a new one
             at.now_ms += 5_000
             at.relays.open()
+            at.relays._ports.take("127.0.0.1").close()  # also the one that somebody else had
 
     run(work)
 

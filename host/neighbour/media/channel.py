@@ -100,7 +100,7 @@ class Channel:
             address: as of `raw_address`; None where it says nothing.
             is_learning: whether authentic packets may tell something else.
         """
-        if address != self.signalled or (self.heard_from is not None and not is_learning):
+        if address != self.signalled or (not is_learning and self.heard_from not in {None, address}):
             self.signalled = self.address = address
             self.heard_from = None
             self._part()
