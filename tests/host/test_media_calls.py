@@ -152,8 +152,9 @@ def test_who_is_not_answered(tmp_path: Path, status: int) -> None:
         await carol.call("dave")
         invite = await dave.rings()
         assert count(at) == 1
-        dave.answers(invite, status)
-        assert (await carol.refused()).status == status
+        dave.answers(invite, status, dave.ear.body())  # what it could have done
+        refused = await carol.refused()
+        assert (refused.status, refused.body, refused.get("content-type")) == (status, b"", None)
         await gone(at)
         (record,) = await records(at)
         assert (record.status, record.connected_at, record.media) == (status, None, [])

@@ -1,7 +1,9 @@
 """Relayed calls with another domain: suites, a limit, who comes around again, and a silent stream beside one that is not."""
 
 import asyncio
+import contextlib
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,14 @@ from relayed import Ear, Party, check_heard, connect, records, relayed, stream_o
 from sip import answer, request, run
 
 from neighbour.media.call import RelayedCall
+from neighbour.media.keying import MediaError
 from neighbour.media.keys import Keys
 from neighbour.media.legs import ALWAYS, NAT, NEVER, OUTSIDE, PHONE, REQUIRED, Leg, needed
 from neighbour.media.relay import Relays, RelaySettings
 from sipwire.crypto import Crypto, size_of
+from sipwire.errors import ParseError
 from sipwire.message import Response
+from sipwire.sdp import Session
 
 GCM, CM = b"AEAD_AES_256_GCM", b"AES_CM_128_HMAC_SHA1_80"
 RELAYED = '# relay = "nat"|relay = "always"'
@@ -251,6 +256,63 @@ def test_a_party_behind_a_nat_is_sent_nothing_where_it_is_not() -> None:
     assert one.reaches(("10.0.0.5", 4000)) == ("198.51.100.1", 4000)
     assert one.reaches(None) is None
     assert leg().reaches(("10.0.0.5", 4000)) == ("10.0.0.5", 4000)
+
+
+def test_whatever_they_write_is_refused_or_relayed() -> None:
+    """Changed at random, offers and answers end in an error of ours, or in nothing that leads past us."""
+
+    async def work() -> None:
+        relays = Relays(RelaySettings(("127.0.0.1",), 45_000, 45_999, 50, 60))
+        chance = random.Random(1)
+        told = leg(told="203.0.113.1")
+        passed = 0
+        for _ in range(3000):
+            call = RelayedCall(relays, (leg(told="203.0.113.1"), told), 60, always_own=bool(chance.getrandbits(1)))
+            with contextlib.suppress(MediaError, ParseError):
+                pending = call.offer(0, _changed(description(4000, 4002, host=b"10.0.0.5"), chance))
+                _check_ours(pending.text)
+                _check_ours(call.answer(pending, _changed(description(4004, 4006, host=b"10.0.0.6"), chance)))
+                call.settle(pending)
+                passed += 1
+            call.close()
+            assert len(relays) == 0
+            relays._ports._rest_over()
+            relays._ports._free += [port for _, port in relays._ports._resting]
+            relays._ports._resting.clear()
+        assert 200 < passed < 2900
+        relays.close_all()
+
+    run(work)
+
+
+_PIECES = (
+    b"RTP/AVP",
+    b"a=crypto:",
+    b"c=IN IP4 10.0.0.9\r\n",
+    b"0.0.0.0",
+    b"setup:0123456789abcdef",
+    b"/2",
+    b"\xff",
+    b" ",
+)
+
+
+def _changed(body: bytes, chance: random.Random) -> bytes:
+    for _ in range(chance.randrange(4)):
+        at, size = chance.randrange(len(body)), chance.choice((0, 0, 1, 5))
+        body = body[:at] + chance.choice((*_PIECES, bytes([chance.randrange(256)]))) + body[at + size :]
+    return body
+
+
+def _check_ours(text: bytes) -> None:
+    """Each stream that is not refused leads to us, or nowhere."""
+    session = Session.parse(text)
+    for media in session.media:
+        if media.port:
+            assert session.address(media) in (b"203.0.113.1", b"0.0.0.0")
+            assert 45_000 <= media.port <= 45_999
+            assert media.proto.upper() == b"RTP/SAVP"
+            assert media.cryptos()
 
 
 def test_counters(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from sipwire.editing import remove
+
 if TYPE_CHECKING:
     from sipwire.message import Message
 
@@ -44,4 +46,5 @@ def replace(message: "Message", body: bytes) -> None:
         message.set_body(message.get("content-type") or _SDP, body)
     else:
         message.body = b""
+        remove(message, "content-type")
         message.set("Content-Length", b"0")

@@ -246,6 +246,8 @@ class Exchange(NoMedia):
         if target is None or response.status <= 100:
             return
         if response.status >= 300:
+            if target.call is not None and kind_of(response) in (DESCRIPTION, OPAQUE):
+                replace(response, b"")  # what would have been possible, and where: nobody's to see
             self._give_back(target)
             return
         self._guard(self._read, response, target)
@@ -341,6 +343,7 @@ class Exchange(NoMedia):
         except MediaError as error:
             self._fail(target)
             calls.refused.labels("media").inc()
+            _log.info("media refused", reason=str(error), parties=[leg.name for leg in target.legs])
             raise RefusedError(488, "Not Acceptable Here", warning(calls.domain, str(error))) from None
         except NoRoomError as error:
             self._fail(target)

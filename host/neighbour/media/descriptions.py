@@ -61,7 +61,7 @@ class Stream:
         mux: whether RTCP may come with RTP (RFC 5761).
         cryptos: the lines that the relay can do something with, the preferred first.
         is_keyed: whether a setup key gives its keys.
-        is_mixed: whether there are keys of both kinds, which nobody writes.
+        is_mixed: whether there are keys of both kinds, or malformed ones, which nobody writes.
         is_held: whether nothing is to be sent either way.
     """
 
@@ -92,6 +92,7 @@ class Stream:
         is_rtp = profile in (_PLAIN, _SECURE) and media.ports in (b"", b"/1")
         values = [value for name, value in _attributes(media) if name == _CRYPTO]
         keyed = [_is_keyed(value) for value in values]
+        is_keyed = bool(keyed) and all(map(_is_valid, values)) and all(keyed)
         host = _numeric(session.address(media)) if media.port else None
         return cls(
             media.kind,
@@ -104,8 +105,8 @@ class Stream:
             _rtcp_of(media, host),
             any(name == _MUX for name, _ in _attributes(media)),
             _usable(values) if not any(keyed) else [],
-            bool(keyed) and all(keyed),
-            any(keyed) and not all(keyed),
+            is_keyed,
+            any(keyed) and not is_keyed,
             session.direction(media) == INACTIVE or (bool(media.port) and session.address(media) in _NOWHERE),
         )
 
@@ -217,6 +218,14 @@ def _name(line: "tuple[bytes, bytes]") -> bytes:
 def _is_keyed(value: bytes) -> bool:
     words = value.split()
     return len(words) > 2 and words[2].lower().startswith(_SETUP)
+
+
+def _is_valid(value: bytes) -> bool:
+    try:
+        Crypto.parse(value)
+    except ParseError:
+        return False
+    return True
 
 
 def _usable(values: "list[bytes]") -> "list[Crypto]":

@@ -195,7 +195,7 @@ def judge(stream: "Stream", leg: "Leg") -> str:
     if not stream.is_rtp:
         return f"{_shown(stream.proto)} is no RTP or SRTP with keys in its description"
     if stream.is_mixed:
-        return "keys of two kinds in one stream"
+        return "keys of two kinds in one stream, or malformed setup keys"
     if stream.is_keyed:
         return "" if stream.is_secure else "a setup key without SRTP"
     if stream.is_secure:
