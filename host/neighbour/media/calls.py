@@ -483,6 +483,8 @@ class Calls:
             key: Call-ID and tags of that; with a To tag it is within a dialog that nobody here remembers.
         """
         call_id, tag, to_tag = key
+        for leg in legs:
+            leg.place()
         media = self._config.media
         stride = _STRIDE if to_tag else 0
         call = RelayedCall(self._relays, legs, media.timeout_s, always_own=media.own_keys, stride=stride)

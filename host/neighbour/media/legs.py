@@ -59,6 +59,7 @@ class Leg:
         told: as it is told.
         source: where its messages come from, "" where that says nothing about its media.
         is_behind: whether its Contact says another address.
+        flow: to it, when the call began.
     """
 
     kind: str
@@ -71,6 +72,7 @@ class Leg:
     told: str = ""
     source: str = ""
     is_behind: bool = False
+    flow: "Flow | None" = None
 
     @classmethod
     def of_user(cls, config: "Config", account: "Account | None", user: str, flow: "Flow", contact: bytes) -> "Leg":
@@ -96,10 +98,10 @@ class Leg:
             said or REQUIRED,
             said is not None and not is_terminal,
             tuple(suite.encode() for suite in media.inside_suites),
-            bind_of(flow),
-            media.inside or told_of(flow),
-            source,
-            bool(source) and _is_elsewhere(contact, source),
+            told=media.inside or "",
+            source=source,
+            is_behind=bool(source) and _is_elsewhere(contact, source),
+            flow=flow,
         )
 
     @classmethod
@@ -114,9 +116,16 @@ class Leg:
             said or REQUIRED,
             said is not None,
             tuple(suite.encode() for suite in media.outside_suites),
-            bind_of(flow),
-            media.outside or told_of(flow),
+            told=media.outside or "",
+            flow=flow,
         )
+
+    def place(self) -> None:
+        """Choose our addresses for its media, now that some will come."""
+        if self.flow is not None:
+            self.bind = self.bind or bind_of(self.flow)
+            self.told = self.told or told_of(self.flow)
+            self.flow = None
 
     def move(self, other: "Leg") -> None:
         """The party sends from elsewhere now; what it was told of us stays."""
