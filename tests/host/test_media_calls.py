@@ -446,6 +446,25 @@ def test_when(tmp_path: Path, mode: str, behind: str, of_account: str | None, is
     with_relay(tmp_path, work, mode)
 
 
+def test_a_nat_that_shows_only_in_the_answer(tmp_path: Path) -> None:
+    """The caller's own address has been passed on by then: an answer is never taken for an offer."""
+
+    async def work(at: Domain, carol: Party, dave: Party) -> None:
+        dave.ear.private = "10.0.0.6"
+        await carol.call("dave")
+        invite = await dave.rings()
+        for status in (183, 200):
+            dave.answers(invite, status, dave.ear.body())
+        assert (await carol.answered()).body == dave.ear.body()
+        assert count(at) == 0
+        task = asyncio.create_task(carol.again("INVITE", carol.ear.body(version=2)))
+        again = await dave.rings()
+        dave.answers(again, 200, dave.ear.body(version=2))
+        assert (await task).body == dave.ear.body(version=2)
+
+    with_relay(tmp_path, work, NAT)
+
+
 def test_an_account_that_wants_none_where_all_are_relayed(tmp_path: Path) -> None:
     async def work(at: Domain, carol: Party, dave: Party) -> None:
         await set_media(at, "carol", relay="never")

@@ -108,17 +108,19 @@ class _Target:
         legs: who has sent the request, and who gets it.
         call: the relayed call, None where there is none.
         is_new: whether it has begun with this request.
+        is_open: whether its request has an offer that nobody relays, so that its answer passes, too.
         pending: the offer in the request.
         tag: of who has accepted.
         done: descriptions that have been passed on, by the tag of who has sent them: they are repeated.
     """
 
-    __slots__ = ("call", "done", "is_new", "legs", "pending", "tag")
+    __slots__ = ("call", "done", "is_new", "is_open", "legs", "pending", "tag")
 
     def __init__(self, legs: tuple[Leg, Leg], call: RelayedCall | None) -> None:
         self.legs = legs
         self.call = call
         self.is_new = call is None
+        self.is_open = False
         self.pending: Pending | None = None
         self.tag = b""
         self.done: dict[tuple[bytes, bytes], bytes] = {}
@@ -188,6 +190,7 @@ class Exchange(NoMedia):
         if kind == NOTHING:
             return request
         if target.call is None and not self._begins(request, kind, target, self._near):
+            target.is_open = True
             return request
         if kind != DESCRIPTION:
             raise MediaError("a body that is signed, encrypted or of several parts can't be relayed")
@@ -276,6 +279,9 @@ class Exchange(NoMedia):
     def _pass_back(self, response: "Response", kind: str, target: _Target, tag: bytes) -> None:
         me = self._me
         body = response.body
+        if target.is_open:
+            check(response, kind, target.legs)  # it is too late for a relay: the other side has its offer
+            return
         if target.call is None and (
             self._calls.was_here(response, self._key, None) or not self._begins(response, kind, target, target.legs[1])
         ):
