@@ -10,7 +10,7 @@ from .config import parse_address
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Count", "Counts", "Metrics"]
+__all__ = ["Count", "Counts", "Metrics", "Snapshot"]
 
 
 class Count:

@@ -123,8 +123,8 @@ class Leg:
     def place(self) -> None:
         """Choose our addresses for its media, now that some will come."""
         if self.flow is not None:
-            self.bind = self.bind or bind_of(self.flow)
-            self.told = self.told or told_of(self.flow)
+            self.bind = self.bind or _bind_of(self.flow)
+            self.told = self.told or _told_of(self.flow)
             self.flow = None
 
     def move(self, other: "Leg") -> None:
@@ -171,12 +171,12 @@ def needed(legs: "tuple[Leg, Leg]", hosts: "tuple[list[bytes], list[bytes]]", *,
     return any(leg.relay == NAT and leg.is_behind_nat(said) for leg, said in zip(legs, hosts, strict=True))
 
 
-def bind_of(flow: "Flow") -> str:
+def _bind_of(flow: "Flow") -> str:
     """The address of ours that media of a flow's other end comes to: its listener's, which may be all there are."""
     return numbered(flow.listener.config.address)
 
 
-def told_of(flow: "Flow") -> str:
+def _told_of(flow: "Flow") -> str:
     """The address of ours that the other end of a flow is told: its listener's, or whichever leads there."""
     address = flow.listener.config.address.partition("%")[0]
     if not ipaddress.ip_address(address).is_unspecified:
