@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Keys", "KeysError"]
 
 _GCM_SUITES = (b"AEAD_AES_128_GCM", b"AEAD_AES_256_GCM")
+_MAX_KDR = 1 << 24  # RFC 4568 section 6.3.1
 _MIN_WINDOW, _MAX_WINDOW = 64, 8192  # packets; RFC 3711 section 3.3.2 wants 64, above the other nobody is late
 
 
@@ -33,8 +34,7 @@ class Keys:
         window: packets that a replay window spans, at least 64.
 
     Raises:
-        KeysError: the relay does not know the suite, or would have to derive keys more than once; or key and salt have
-            another size than the suite wants.
+        KeysError: the relay does not know the suite or the rate, or key and salt have another size than it wants.
     """
 
     suite: bytes
@@ -47,8 +47,8 @@ class Keys:
         if self.suite not in SUITES and self.suite not in _GCM_SUITES:
             name = self.suite.decode("latin-1")
             raise KeysError(f"crypto suite {name}: not where media are relayed; a line with another suite is wanted")
-        if self.kdr:
-            raise KeysError("a key derivation rate: not where media are relayed; a line without KDR is wanted")
+        if self.kdr & (self.kdr - 1) or not 0 <= self.kdr <= _MAX_KDR:
+            raise KeysError(f"key derivation rate {self.kdr}: a power of 2 up to {_MAX_KDR} is wanted")
         size = size_of(self.suite)
         if len(self.key_salt) != size:
             raise KeysError(f"key and salt of {len(self.key_salt)} bytes where the suite wants {size}")

@@ -1,10 +1,11 @@
 """SRTP and SRTCP with the keys of one direction: opening what a party sends, sealing what is sent to it.
 
-pylibsrtp (libsrtp) knows AES-CM with 128 bits and AES-GCM. What it lacks is done here or by `sipwire.srtp`:
+pylibsrtp (libsrtp) knows AES-CM with 128 bits and AES-GCM. What it lacks is done here or by `sipwire`:
 
     MKI                         cut out before libsrtp opens a packet, put in after it has sealed one: it is not
                                 authenticated (RFC 3711 section 3.1)
-    AES-CM with 192, 256 bits   `sipwire.srtp`, several times slower
+    AES-CM with 192, 256 bits,
+    a key derivation rate       `sipwire.streams`, several times slower
 
 A packet that can't be opened or sealed raises one of `BAD`, `reason` says which kind of thing was wrong, and nothing
 has changed then: no replay window, no rollover counter.
@@ -16,14 +17,20 @@ import pylibsrtp
 from pylibsrtp import Policy, Session
 from pylibsrtp._binding import ffi, lib  # type: ignore[import-not-found]  # compiled, without types
 
-from sipwire.errors import SecurityError, SipError
+from sipwire import streams
+from sipwire.crypto import KeyParam
+from sipwire.errors import SecurityError, SipError, StateError
+from sipwire.replay import ReplayWindow
 from sipwire.srtcp import SrtcpReceiver, SrtcpSender
-from sipwire.srtp import SUITES, SrtpReceiver, SrtpSender
+from sipwire.srtp import SrtpReceiver, SrtpSender, Suite, nearest
 
 from ..aes import new_aes
+from . import gcm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sipwire.aes_cm import NewAes
 
     from .keys import Keys
 
@@ -49,6 +56,8 @@ _REASONS = {
     "srtcp mki": "mki",
     "srtcp encryption": "encryption",
     "RTP seq out of order": "late",
+    "srtp ssrc": "sources",
+    "another SSRC than there is room for": "sources",
 }
 _PROFILES = {
     b"AES_CM_128_HMAC_SHA1_80": Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
@@ -65,7 +74,8 @@ _INDEX_BYTES = 4
 _BUFFER = ffi.new("char[]", MAX_BYTES + 512)
 _VIEW = ffi.buffer(_BUFFER)
 _SIZE = ffi.new("int *")
-_MAX_SOURCES = 16  # SSRCs under one key; each costs memory, and a line of media has one at a time
+_NO_TAG = (b"AEAD_AES_128_GCM", b"AEAD_AES_256_GCM")  # theirs stands before the index
+_LATE = 128  # packets that one may come after those it was sent before; libsrtp has as many
 
 
 class Opener(Protocol):
@@ -96,12 +106,12 @@ class Sealer(Protocol):
 
 def new_opener(keys: "Keys") -> Opener:
     """What opens packets that were protected with these keys."""
-    return _LibraryOpener(keys) if keys.suite in _PROFILES else _SipwireOpener(keys)
+    return _LibraryOpener(keys) if keys.suite in _PROFILES and not keys.kdr else _SipwireOpener(keys)
 
 
 def new_sealer(keys: "Keys") -> Sealer:
     """What protects packets with these keys."""
-    return _LibrarySealer(keys) if keys.suite in _PROFILES else _SipwireSealer(keys)
+    return _LibrarySealer(keys) if keys.suite in _PROFILES and not keys.kdr else _SipwireSealer(keys)
 
 
 def reason(error: Exception) -> str:
@@ -185,80 +195,59 @@ class _LibrarySealer(_Library):
         return packet[:at] + self._mki + packet[at:]
 
 
+class _Forwarder(SrtpSender):
+    """Seals also what comes out of order, each index once: a party that sends what it made itself has no need of it."""
+
+    def __init__(
+        self, suite: Suite, key_salt: bytes, new_aes: "NewAes", mki: bytes = b"", lifetime: int | None = None
+    ) -> None:
+        super().__init__(suite, key_salt, new_aes, mki, lifetime)
+        self._sealed = ReplayWindow(_LATE)
+
+    def protect(self, packet: bytearray, size: int) -> int:
+        index = self.index_of(packet[2] << 8 | packet[3])
+        self._look = True  # at the index, of each packet
+        size = super().protect(packet, size)
+        self._sealed.add(index)
+        return size
+
+    def index_of(self, seq: int) -> int:
+        highest = self._sealed.highest
+        index = seq if highest < 0 else nearest(seq, highest)
+        if not self._sealed.is_fresh(index):
+            raise StateError("RTP seq out of order")
+        return index
+
+
+_RELAYED = streams.Kind(_Forwarder, SrtpReceiver, SrtcpSender, SrtcpReceiver, streams.Clear, False)
+
+
+def _terms(keys: "Keys") -> "tuple[Suite, list[KeyParam], NewAes, streams.Terms, streams.Kind]":
+    """What a session of `sipwire.streams` is made of."""
+    suite = gcm.SUITES[keys.suite]
+    kind = gcm.kind_of(suite)
+    terms = streams.Terms(keys.kdr, keys.window - keys.window % 8)
+    return suite, [KeyParam(keys.key_salt, None, keys.mki)], new_aes, terms, _RELAYED if kind is streams.CM else kind
+
+
 class _SipwireOpener:
-    """One receiver for each SSRC; the spare one waits for the first authentic packet of the next."""
-
     def __init__(self, keys: "Keys") -> None:
-        self._keys = keys
-        self.behind_index = _RTCP_TAG_BYTES + len(keys.mki)
-        self._rtp: dict[bytes, SrtpReceiver] = {}
-        self._rtcp: dict[bytes, SrtcpReceiver] = {}
-        self._spare_rtp = self._new_rtp()
-        self._spare_rtcp = self._new_rtcp()
+        self._session = streams.SessionReceiver(*_terms(keys))
+        self.rtcp = self._session.unprotect_rtcp
+        self.behind_index = len(keys.mki) + (0 if keys.suite in _NO_TAG else _RTCP_TAG_BYTES)
 
-    def rtp(self, packet: bytes) -> bytes:
-        ssrc = packet[8:12]
-        known = self._rtp.get(ssrc)
-        if known is None and len(self._rtp) >= _MAX_SOURCES:
-            raise SecurityError("srtp ssrc")
-        receiver = known or self._spare_rtp
+    def rtp(self, packet: bytes, /) -> bytes:
         buffer = bytearray(packet)
-        size = receiver.unprotect(buffer, len(buffer))
-        if known is None:
-            self._rtp[ssrc] = receiver
-            self._spare_rtp = self._new_rtp()
-        return bytes(buffer[:size])
-
-    def rtcp(self, packet: bytes) -> bytes:
-        ssrc = packet[4:8]
-        known = self._rtcp.get(ssrc)
-        if known is None and len(self._rtcp) >= _MAX_SOURCES:
-            raise SecurityError("srtp ssrc")
-        receiver = known or self._spare_rtcp
-        plain = receiver.unprotect(packet)
-        if known is None:
-            self._rtcp[ssrc] = receiver
-            self._spare_rtcp = self._new_rtcp()
-        return plain
-
-    def _new_rtp(self) -> SrtpReceiver:
-        keys = self._keys
-        window = keys.window - keys.window % 8
-        return SrtpReceiver(SUITES[keys.suite], keys.key_salt, new_aes, keys.mki, window)
-
-    def _new_rtcp(self) -> SrtcpReceiver:
-        return SrtcpReceiver(SUITES[self._keys.suite], self._keys.key_salt, new_aes, self._keys.mki)
+        return bytes(buffer[: self._session.unprotect(buffer, len(buffer))])
 
 
 class _SipwireSealer:
-    """One sender for each SSRC. What comes out of order is late: those senders go forward only."""
-
     def __init__(self, keys: "Keys") -> None:
-        self._keys = keys
-        self._rtp: dict[bytes, SrtpSender] = {}
-        self._rtcp: dict[bytes, SrtcpSender] = {}
+        self._session = streams.SessionSender(*_terms(keys))
+        self.rtcp = self._session.protect_rtcp
 
-    def rtp(self, packet: bytes) -> bytes:
-        ssrc = packet[8:12]
-        sender = self._rtp.get(ssrc)
-        if sender is None:
-            if len(self._rtp) >= _MAX_SOURCES:
-                raise SecurityError("srtp ssrc")
-            keys = self._keys
-            sender = SrtpSender(SUITES[keys.suite], keys.key_salt, new_aes, keys.mki)
-            self._rtp[ssrc] = sender
-        buffer = bytearray(len(packet) + sender.overhead_bytes)
+    def rtp(self, packet: bytes, /) -> bytes:
+        buffer = bytearray(len(packet) + self._session.overhead_bytes)
         buffer[: len(packet)] = packet
-        sender.protect(buffer, len(packet))
+        self._session.protect(buffer, len(packet))
         return bytes(buffer)
-
-    def rtcp(self, packet: bytes) -> bytes:
-        ssrc = packet[4:8]
-        sender = self._rtcp.get(ssrc)
-        if sender is None:
-            if len(self._rtcp) >= _MAX_SOURCES:
-                raise SecurityError("srtp ssrc")
-            keys = self._keys
-            sender = SrtcpSender(SUITES[keys.suite], keys.key_salt, new_aes, keys.mki)
-            self._rtcp[ssrc] = sender
-        return sender.protect(packet)
