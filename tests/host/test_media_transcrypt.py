@@ -12,7 +12,7 @@ from neighbour.aes import new_aes
 from neighbour.media import gcm
 from neighbour.media.keys import Keys, KeysError
 from neighbour.media.transcrypt import BAD, MAX_BYTES, new_opener, new_sealer, reason
-from sipwire import streams
+from sipwire import sessions
 from sipwire.crypto import Crypto, KeyParam
 from sipwire.errors import ParseError
 from sipwire.srtp import SUITES, SrtpReceiver
@@ -147,11 +147,11 @@ def test_sources_of_what_sipwire_opens(suite: bytes) -> None:
 
 @pytest.mark.parametrize("suite", [CM, GCM, CM_256], ids=bytes.decode)
 def test_a_derivation_rate(suite: bytes) -> None:
-    """Against sessions of `sipwire.streams`, which are tested against vectors; other keys after each so many packets."""
+    """Against sessions of `sipwire.sessions`, which are tested against vectors; other keys after each so many packets."""
     one = Keys(suite, os.urandom(SIZES[suite]), b"", 16)
-    terms, key = streams.Terms(16), [KeyParam(one.key_salt)]
+    terms, key = sessions.Terms(16), [KeyParam(one.key_salt)]
     kind = gcm.kind_of(gcm.SUITES[suite])
-    theirs = streams.SessionSender(gcm.SUITES[suite], key, new_aes, terms, kind)
+    theirs = sessions.SessionSender(gcm.SUITES[suite], key, new_aes, terms, kind)
     sealer, opener = new_sealer(one), new_opener(one)
     once = new_sealer(Keys(suite, one.key_salt))
     for number in range(65_500, 65_600, 3):

@@ -5,7 +5,7 @@ pylibsrtp (libsrtp) knows AES-CM with 128 bits and AES-GCM. What it lacks is don
     MKI                         cut out before libsrtp opens a packet, put in after it has sealed one: it is not
                                 authenticated (RFC 3711 section 3.1)
     AES-CM with 192, 256 bits,
-    a key derivation rate       `sipwire.streams`, several times slower
+    a key derivation rate       `sipwire.sessions`, several times slower
 
 A packet that can't be opened or sealed raises one of `BAD`, `reason` says which kind of thing was wrong, and nothing
 has changed then: no replay window, no rollover counter.
@@ -17,7 +17,7 @@ import pylibsrtp
 from pylibsrtp import Policy, Session
 from pylibsrtp._binding import ffi, lib  # type: ignore[import-not-found]  # compiled, without types
 
-from sipwire import streams
+from sipwire import sessions
 from sipwire.crypto import KeyParam
 from sipwire.errors import SecurityError, SipError, StateError
 from sipwire.replay import ReplayWindow
@@ -219,20 +219,20 @@ class _Forwarder(SrtpSender):
         return index
 
 
-_RELAYED = streams.Kind(_Forwarder, SrtpReceiver, SrtcpSender, SrtcpReceiver, streams.Clear, False)
+_RELAYED = sessions.Kind(_Forwarder, SrtpReceiver, SrtcpSender, SrtcpReceiver, sessions.Clear, False)
 
 
-def _terms(keys: "Keys") -> "tuple[Suite, list[KeyParam], NewAes, streams.Terms, streams.Kind]":
-    """What a session of `sipwire.streams` is made of."""
+def _terms(keys: "Keys") -> "tuple[Suite, list[KeyParam], NewAes, sessions.Terms, sessions.Kind]":
+    """What a session of `sipwire.sessions` is made of."""
     suite = gcm.SUITES[keys.suite]
     kind = gcm.kind_of(suite)
-    terms = streams.Terms(keys.kdr, keys.window - keys.window % 8)
-    return suite, [KeyParam(keys.key_salt, None, keys.mki)], new_aes, terms, _RELAYED if kind is streams.CM else kind
+    terms = sessions.Terms(keys.kdr, keys.window - keys.window % 8)
+    return suite, [KeyParam(keys.key_salt, None, keys.mki)], new_aes, terms, _RELAYED if kind is sessions.CM else kind
 
 
 class _SipwireOpener:
     def __init__(self, keys: "Keys") -> None:
-        self._session = streams.SessionReceiver(*_terms(keys))
+        self._session = sessions.SessionReceiver(*_terms(keys))
         self.rtcp = self._session.unprotect_rtcp
         self.behind_index = len(keys.mki) + (0 if keys.suite in _NO_TAG else _RTCP_TAG_BYTES)
 
@@ -243,7 +243,7 @@ class _SipwireOpener:
 
 class _SipwireSealer:
     def __init__(self, keys: "Keys") -> None:
-        self._session = streams.SessionSender(*_terms(keys))
+        self._session = sessions.SessionSender(*_terms(keys))
         self.rtcp = self._session.protect_rtcp
 
     def rtp(self, packet: bytes, /) -> bytes:
