@@ -360,7 +360,7 @@ class PeerConfig(_Table):
 class MediaConfig(_Table):
     """When media of calls goes through us, and how; see `media`."""
 
-    relay: RelayMode = "nat"
+    relay: RelayMode = "never"
     inside: IpAddress | None = None
     outside: IpAddress | None = None
     first_port: int = Field(default=40_000, ge=1024, le=65_534)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _Message = TypeVar("_Message", bound=Message)
 _SDP = ("Content-Type", "application/sdp")
 _open: list[socket.socket] = []
-ALWAYS = '# relay = "nat"|relay = "always"'
+ALWAYS = '# relay = "never"|relay = "always"'
 
 
 class Ear:

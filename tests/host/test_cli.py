@@ -228,7 +228,7 @@ def test_modes(tmp_path: Path) -> None:
     assert said == "alice: a terminal is reached through its neighbour only, it can't be redirected to\n"
     assert wisp("account", "set", "nobody", "--mode", "proxy", *config, status=1) == "nobody: no such user\n"
     assert wisp("account", "set", "dave", *config, status=2) == (
-        "one of --mode, --level, --assist, --signer and --show is wanted\n"
+        "one of --mode, --level, --assist, --signer, --show, --relay, --srtp is wanted\n"
     )
     assert "'b2bua' is not one of 'proxy', 'redirect', 'default'" in wisp(
         "account", "set", "dave", "--mode", "b2bua", *config, status=2

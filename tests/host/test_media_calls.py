@@ -404,8 +404,8 @@ def test_an_answer_in_prack(tmp_path: Path) -> None:
 
 # When.
 
-NAT = '# relay = "nat"|# relay = "nat"'
-NEVER = '# relay = "nat"|relay = "never"'
+NAT = '# relay = "never"|relay = "nat"'
+NEVER = '# relay = "never"|# relay = "never"'
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from sipwire.message import Response
 from sipwire.sdp import Session
 
 GCM, CM = b"AEAD_AES_256_GCM", b"AES_CM_128_HMAC_SHA1_80"
-RELAYED = '# relay = "nat"|relay = "always"'
+RELAYED = '# relay = "never"|relay = "always"'
 
 
 def carol_of(at: object, client: object) -> Party:

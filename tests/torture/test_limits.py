@@ -32,6 +32,7 @@ from sipwire.message import parse
 from sipwire.rtp import build_header
 from sipwire.sdp import Session
 from sipwire.stream import StreamParser
+from torture import media_limits
 
 OPTIONS = (
     b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=1\r\nTo: <sip:b@b>\r\n"
@@ -220,7 +221,7 @@ LIMITS: list[Limit] = [
     ),
     ("hop.MAX_SEQ", hop.MAX_SEQ, frame_number, StateError, 0),
     ("hop.MAX_SEQ", hop.MAX_SEQ, forged_number, SecurityError, 0),
-    ("srtp._MAX_ROC", srtp._MAX_ROC, rollover, StateError, 0),
+    ("srtp._MAX_INDEX", srtp._MAX_INDEX >> 16, rollover, StateError, 0),
     ("srtp._MAX_SOURCES", srtp._MAX_SOURCES, changes_of_source, SecurityError, 0),
     ("srtcp._MAX_INDEX", srtcp._MAX_INDEX, rtcp_index, StateError, 0),
     ("aes_cm.MAX_BYTES", aes_cm.MAX_BYTES, keystream, ValueError, 0),
@@ -235,6 +236,7 @@ LIMITS: list[Limit] = [
         0,
     ),
 ]
+LIMITS += media_limits.LIMITS
 #: How much is remembered at most, by whoever remembers it.
 KNOWN = [
     ("uri._MAX_KNOWN", uri._MAX_KNOWN, uri.uri_of, b"sip:%d"),
