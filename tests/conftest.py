@@ -39,3 +39,13 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("code") / "image"
     build(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def rom(image: Path) -> Path:
+    """The same, for a device that keeps it in flash."""
+    from image import build_rom
+
+    file = image.with_suffix(".romfs")
+    build_rom(image, file)
+    return file

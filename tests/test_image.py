@@ -1,6 +1,7 @@
 """The linker of the terminal's image: a program does the same linked, and what it can't link it refuses."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from conftest import ROOT, micropython
 
 import image
 from image import LinkError, build, link
+from lab.lab import Lab
+from lab.processes import ROM
 
 # Two modules that do what could confuse the linker, and print what came of it.
 FIRST = '''
@@ -174,6 +177,45 @@ def test_in_parts(sources: Path, tmp_path: Path) -> None:
         assert run(f"import linked{parts}; linked{parts}.run()", folder) == expected
 
 
+DERIVED = """
+import json
+
+from sipwire.third import Other
+
+
+class Same(Other):
+    _c = 3
+
+    def __init__(self, given):
+        super().__init__(given)
+        self._own = self._c
+
+    def value(self):
+        return super().value(), self._a, self._b, self._own
+
+
+class Further(Same):
+    _a = 7
+
+
+def run():
+    print(json.dumps([Same(2).value(), Further(5).value(), Other(6).value()]))
+"""
+
+
+def test_a_base_class_of_another_module(sources: Path, tmp_path: Path) -> None:
+    """Private attributes of the two are those of one object."""
+    (sources / "sipwire" / "second.py").write_text(DERIVED)
+    expected = run("import sipwire.second; sipwire.second.run()", sources)
+    assert expected == [[[1, 2], 1, 2, 3], [[7, 5], 7, 5, 3], [1, 6]]
+    for parts in (1, 2):
+        folder = tmp_path / str(parts)
+        folder.mkdir()
+        for name, source in link("sipwire.second", ("run",), "linked", parts).sources.items():
+            (folder / f"{name}.py").write_text(source)
+        assert run(f"import linked{parts}; linked{parts}.run()", folder) == expected
+
+
 ON_DEMAND = """
 from sipwire.third import LIMIT, Other
 
@@ -225,6 +267,48 @@ def test_on_demand(sources: Path, tmp_path: Path) -> None:
     assert run("import sipwire.part1; sipwire.part1.run()", folder) == expected
 
 
+WITHIN = """
+from sipwire.tool import Tool
+
+_WORD = "of it alone"
+
+
+def use():
+    return isinstance(Tool(1), Tool), Tool(2).use(), _WORD, "ab", "of it"
+"""
+NEEDING = """
+import json
+import sys
+
+
+def run():
+    for name in ("sipwire.tool", "sipwire.within"):
+        __import__(name)
+    found = [getattr(sys.modules["sipwire.within"], "use")(), sys.modules["sipwire.tool"].Tool(3).use()]
+    print(json.dumps(found))
+"""
+
+
+def test_on_demand_within_another(sources: Path, tmp_path: Path) -> None:
+    """What is only loaded while another is takes from that, and what that has of its own is there once."""
+    for name, source in (("tool", ON_DEMAND), ("within", WITHIN), ("second", NEEDING)):
+        (sources / "sipwire" / f"{name}.py").write_text(source)
+    expected = run("import sipwire.second; sipwire.second.run()", sources)
+    names = ("sipwire.tool", "sipwire.within")
+    made = link("sipwire.second", ("run",), "sipwire.part", 1, names, {"sipwire.within": "sipwire.tool"})
+    assert "class" not in made.sources["sipwire.within"]
+    assert "from sipwire.tool import" in made.sources["sipwire.within"]
+    # Short strings of its own are pieces of a long one, which MicroPython does not intern.
+    assert "'ab'" not in made.sources["sipwire.within"]
+    folder = tmp_path / "image"
+    for name, source in made.sources.items():
+        path = folder / (name.replace(".", "/") + ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    (folder / "sipwire" / "__init__.py").touch()
+    assert run("import sipwire.part1; sipwire.part1.run()", folder) == expected
+
+
 def test_on_demand_is_no_matter_of_a_whole_module(sources: Path) -> None:
     (sources / "sipwire" / "tool.py").write_text(ON_DEMAND)
     (sources / "sipwire" / "second.py").write_text("from sipwire.tool import Tool\n")
@@ -237,8 +321,11 @@ def test_on_demand_is_no_matter_of_a_whole_module(sources: Path) -> None:
     [
         ("x = 1\ndef f():\n    global x\n    x = 2\n", "line 3: global and nonlocal"),
         ("import sipwire.first\n", "line 1: import modules by `from`"),
-        ("from sipwire.third import Other\nclass A(Other):\n    pass\n", "line 2: the base class is in another module"),
-        ("from sipwire import third\nclass A(third.Other):\n    pass\n", "line 2: the base class is in another module"),
+        ("from sipwire import third\nclass A(third.Other):\n    pass\n", "line 2: import a base class by `from`"),
+        (
+            "from sipwire.first import Thing\nfrom sipwire.third import Other\nclass A(Thing, Other):\n    pass\n",
+            "sipwire.second: its classes have bases in several modules",
+        ),
         ("def f(_x):\n    return _x\n", "line 1: a local name must not begin with an underscore"),
         ("class A:\n    if True:\n        x = 1\n", "line 2: not understood in a class body"),
         ("class A:\n    x, y = 1, 2\n", "line 2: plain names only in a class body"),
@@ -278,6 +365,30 @@ def test_the_image(tmp_path: Path) -> None:
     )
     assert json.loads(done.stdout) == {"event": "error", "reason": "nowhere.json: can't be read"}, done.stderr
     assert done.returncode == 2
+
+
+def test_in_flash(tmp_path: Path, image: Path, rom: Path) -> None:
+    """As a ROM image it runs too, and of the heap it takes less than half of what it takes in it."""
+    done = subprocess.run(
+        [micropython(), str(ROM), str(rom), "nowhere.json"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert json.loads(done.stdout) == {"event": "error", "reason": "nowhere.json: can't be read"}, done.stderr
+    assert done.returncode == 2
+    taken = [Lab(tmp_path, micropython(), str(code)).code_bytes() for code in (image, rom)]
+    assert 0 < 2 * taken[1] < taken[0] + 2048, taken
+
+
+def test_without_mpremote(tmp_path: Path, image: Path) -> None:
+    """In an environment without the extra it says what to do."""
+    (tmp_path / "mpremote.py").write_text("raise ModuleNotFoundError")
+    file = tmp_path / "image.romfs"
+    program = (
+        f"from pathlib import Path; from image import build_rom; build_rom(Path({str(image)!r}), Path({str(file)!r}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "tools")])}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert "mpremote 1.25 or newer is not installed here: pip install '.[device]'" in done.stderr
+    assert not file.exists()
 
 
 def test_nothing_of_the_host_is_in_it() -> None:

@@ -88,7 +88,7 @@ def test_what_is_broken_is_told(tmp_path: Path) -> None:
             "        pass\n",
             "a key is still there when it is heard that it was revoked",
         ),
-        ("phone", "elif status in (428, 488) and", "elif status in (488,) and", "no call where there is a path"),
+        ("calling", "elif status in (428, 488) and", "elif status in (488,) and", "no call where there is a path"),
         ("keystore", "found[3], 1 - i,", "found[3], 0,", "a power cut has left neither the old keys nor the new"),
     ):
         for folder in ("shared", "device", "tests/device", "tests/shared", "tests/vectors", "tools/modelling"):

@@ -1,6 +1,7 @@
 """Build the terminal's image: what a device without frozen code is given, small enough for its heap.
 
-    python tools/image.py DIR     terminal/ and sipwire/ as .mpy files, ready for a device's file system or MICROPYPATH
+    python tools/image.py DIR              terminal/ and sipwire/ as .mpy files, ready for a device's file system
+    python tools/image.py --rom FILE DIR   and all of it as one ROMFS image, for a device that keeps code in flash
 
 Code loaded from a file system lies in the heap, and there names, constants and tables weigh twice as much as bytecode.
 So everything that `terminal.app` imports is *linked* into two modules that it loads one after the other: every
@@ -22,13 +23,13 @@ import string
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from keyword import iskeyword
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import NamedTuple, TypeGuard
 
-__all__ = ["LinkError", "Linked", "build", "link"]
+__all__ = ["LinkError", "Linked", "build", "build_rom", "link"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SOURCES = (_ROOT / "shared", _ROOT / "device")
@@ -44,21 +45,36 @@ _ON_DEMAND = (
     "terminal.answering",
     "terminal.asides",
     "terminal.asking",
+    "terminal.called",
+    "terminal.calling",
+    "terminal.changing",
     "terminal.commands",
     "terminal.config",
+    "terminal.connecting",
+    "terminal.conversation",
     "terminal.dating",
+    "terminal.digits",
     "terminal.hearsay",
     "terminal.introductions",
     "terminal.offering",
     "terminal.parting",
     "terminal.proof",
     "terminal.registering",
-    "terminal.reoffering",
     "terminal.revoking",
+    "terminal.ringing",
+    "terminal.speech",
+    "terminal.stream",
+    "terminal.arranging",
+    "terminal.reports",
     "terminal.texting",
     "terminal.timing",
+    "terminal.unprotected",
     "terminal.vouching",
 )
+# What is only loaded while another one is that it needs, and which comes before it above.
+_WITHIN = {"terminal.arranging": "terminal.stream", "terminal.reports": "terminal.stream"}
+_INTERNED = 10  # characters of the longest string that MicroPython's compiler interns
+_TABLE = "_0"  # the short strings of a module that is loaded on demand
 # Never linked: picked at run time, or native code for one architecture.
 _APART = ("sipwire.viper", "sipwire.plain", "terminal.board", "terminal.settings", "terminal.wlan")
 # What stays apart, and what that imports.
@@ -68,6 +84,7 @@ _FILES = (
     "terminal",
     "terminal.__main__",
     "terminal.board",
+    "terminal.board.console",
     "terminal.board.emulator",
     "terminal.board.esp32",
     "terminal.wlan",
@@ -256,10 +273,11 @@ def _arguments(arguments: ast.arguments) -> set[str]:
     return {argument.arg for argument in every if argument is not None}
 
 
-def _load(entry: str, on_demand: tuple[str, ...]) -> list[list[_Module]]:
+def _load(entry: str, on_demand: tuple[str, ...], needs: Mapping[str, str]) -> list[list[_Module]]:
     """The modules to link, each after those that it imports: the program's, then those of each that is on demand.
 
-    What several on demand need, and the program does not, each of them has: none may need another in memory.
+    What several on demand need, and the program does not, each of them has: none may need another in memory, but for
+    those in ``needs``.
     """
     groups: list[list[_Module]] = []
     started: dict[str, str] = {}  # in the program, and in the group that is made
@@ -269,15 +287,16 @@ def _load(entry: str, on_demand: tuple[str, ...]) -> list[list[_Module]]:
         if name not in started:
             module = _Module(name, within if name != within else "")
             started[name] = module.name
-            module.tree = _Imports(module, visit, on_demand).visit(module.tree)
+            apart = tuple(one for one in on_demand if one != needs.get(within))
+            module.tree = _Imports(module, visit, apart).visit(module.tree)
             groups[-1].append(module)
         return started[name]
 
     groups.append([])
     visit(entry)
-    program = dict(started)
+    known = {"": started}
     for within in on_demand:  # which `visit` looks at
-        started = dict(program)
+        started = known[within] = dict(known[needs.get(within, "")])
         groups.append([])
         visit(within)
     return groups
@@ -341,6 +360,7 @@ class _Rename(ast.NodeTransformer):
         pool: list[str],
         keywords: set[str],
         public: dict[str, str],
+        attributes: dict[str, str],
     ) -> None:
         self._keywords = keywords  # argument names that some call uses
         self._public = public
@@ -348,7 +368,7 @@ class _Rename(ast.NodeTransformer):
         self._module = module
         self._names = names
         self._pool = pool
-        self._attributes: dict[str, str] = {}
+        self._attributes = attributes  # private ones, which classes of other modules have that inherit them
         self._scopes: list[set[str]] = []  # of functions; a class body's is None-like and skipped
         self._in_class: list[bool] = []
 
@@ -395,10 +415,6 @@ class _Rename(ast.NodeTransformer):
         return node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        for base in node.bases:
-            if isinstance(base, ast.Attribute) or (isinstance(base, ast.Name) and base.id in self._module.linked):
-                # Private attributes get their names by module: the two classes could mean different things by one.
-                raise LinkError(f"{self._module.name}: line {node.lineno}: the base class is in another module")
         node.bases = [self.visit(base) for base in node.bases]
         node.decorator_list = [self.visit(one) for one in node.decorator_list]
         if not self._is_local(node.name):
@@ -493,6 +509,7 @@ def link(
     prefix: str = "",
     parts: int = 1,
     on_demand: tuple[str, ...] = (),
+    needs: Mapping[str, str] = MappingProxyType({}),
 ) -> "Linked":
     """Link a module and all it imports.
 
@@ -502,16 +519,17 @@ def link(
         prefix: of the names of the modules that are made; their number follows.
         parts: how many modules to make.
         on_demand: modules that functions import when they need them; they keep their names.
+        needs: which of them is only imported while which other one is there; that comes before it.
 
     Raises:
         LinkError: the sources have something the linker does not understand.
     """
-    groups = _load(entry, on_demand)
+    groups = _load(entry, on_demand, needs)
     modules = [module for group in groups for module in group]
     wanted = {(entry, name) for name in kept or groups[0][-1].globals}
     for group in groups[1:]:
         wanted |= {(group[-1].name, name) for name in group[-1].globals if not name.startswith("_")}
-    _leave_out(groups, wanted)
+    _leave_out(groups, wanted, needs)
     divided = [_Part(f"{prefix}{i + 1}", group) for i, group in enumerate(_divide(groups[0], parts))]
     divided += [_Part(name, group) for name, group in zip(on_demand, groups[1:], strict=True)]
     kept_names = {(entry, name): name for name in kept}
@@ -540,16 +558,86 @@ def link(
         if keyword.arg
     }
     public = _name_attributes(modules)
-    legend.update({f".{new}": f".{old}" for old, new in public.items()})
+    private = _families(modules)
+    for old, new in public.items():
+        legend[f".{new}"] = f"{legend[f'.{new}']},{old}" if f".{new}" in legend else f".{old}"
     for part in divided:
         for module in part.modules:
-            for one in _Rename(module, names, pool, keywords, public).visit(module.tree).body:
+            for one in _Rename(module, names, pool, keywords, public, private[module.name]).visit(module.tree).body:
                 if isinstance(one, ast.Import | ast.ImportFrom):
                     for alias in one.names:
                         part.imports[alias.asname or alias.name] = type(one)(**{**vars(one), "names": [alias]})
                 elif not isinstance(one, ast.Pass):
                     part.body.append(one)
+    _keep_out_strings(divided[:parts], divided[parts:])
     return Linked({name: _source(body) for name, body in _join(divided, shared)}, legend)
+
+
+class _Strings(ast.NodeTransformer):
+    """Takes short strings from a table.
+
+    Attributes:
+        table: those that it has.
+    """
+
+    def __init__(self, known: set[str]) -> None:
+        self._known = known
+        self.table: list[str] = []
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        return node
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        value = node.value
+        if not isinstance(value, str) or not value or len(value) > _INTERNED or value in self._known or "\n" in value:
+            return node
+        if value not in self.table:
+            self.table.append(value)
+        table = ast.Name(_TABLE, ast.Load())
+        return ast.copy_location(ast.Subscript(table, ast.Constant(self.table.index(value)), ast.Load()), node)
+
+
+def _keep_out_strings(program: "list[_Part]", on_demand: "list[_Part]") -> None:
+    """Let what is loaded on demand have short strings that nobody else has as pieces of a long one.
+
+    MicroPython interns short strings, for good: those of a module would stay when it is gone, and make the table of
+    all names, which doubles where it is full, larger.
+    """
+    apart = [ast.parse(_path(name).read_text(encoding="utf-8")) for name in _FILES if _exists(name)]
+    known: set[str] = set()
+    for node in (one for tree in [*apart, *(one for part in program for one in part.body)] for one in ast.walk(tree)):
+        known |= {
+            value
+            for field in ("attr", "id", "name", "arg", "value")
+            if isinstance(value := getattr(node, field, None), str)
+        }
+    for part in on_demand:
+        strings = _Strings(known)
+        part.body = [strings.visit(one) for one in part.body]
+        if strings.table:
+            text = "\n".join(strings.table)
+            text += "\n" + " " * (_INTERNED - len(text)) if len(text) <= _INTERNED else ""
+            part.body.insert(0, ast.parse(f"{_TABLE} = {text!r}.split('\\n')").body[0])
+
+
+def _families(modules: list[_Module]) -> dict[str, dict[str, str]]:
+    """For each module a table for the names of private attributes; it is that of the module that base classes are from.
+
+    Raises:
+        LinkError: they are from several that have nothing to do with each other.
+    """
+    tables: dict[str, dict[str, str]] = {}
+    for module in modules:
+        bases = [base for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef) for base in node.bases]
+        for base in bases:
+            if isinstance(base, ast.Attribute):
+                raise LinkError(f"{module.name}: line {base.lineno}: import a base class by `from`")
+        names = [base.id for base in bases if isinstance(base, ast.Name)]
+        found = [tables[module.linked[name][0]] for name in names if name in module.linked]
+        if any(one is not found[0] for one in found):
+            raise LinkError(f"{module.name}: its classes have bases in several modules")
+        tables[module.name] = found[0] if found else {}
+    return tables
 
 
 class Linked(NamedTuple):
@@ -558,7 +646,8 @@ class Linked(NamedTuple):
     Attributes:
         sources: of one or more modules, by their names: those of the program, which have to be imported in that order
             and the last of which has the entry's names, and then what is loaded on demand.
-        legend: what the new names were: ``module.name`` by name, and ``.name`` for an attribute of any class.
+        legend: what the new names were: ``module.name`` by name, and ``.name`` for an attribute of any class; where
+            it stands for several, ``.name,name``.
     """
 
     sources: dict[str, str]
@@ -644,14 +733,15 @@ def _name(
     return names, shared, list(itertools.islice(_short_names("_", string.ascii_lowercase), 150))
 
 
-def _leave_out(groups: list[list[_Module]], wanted: set[tuple[str, str]]) -> None:
+def _leave_out(groups: list[list[_Module]], wanted: set[tuple[str, str]], needs: Mapping[str, str]) -> None:
     """Take functions, classes, values and methods out that nothing ever uses: most of what the host alone does.
 
     Args:
         groups: what is linked, the program first; changed.
         wanted: (module, name) of what others use.
+        needs: see `link`.
     """
-    reach = _Reach(groups, wanted)
+    reach = _Reach(groups, wanted, needs)
     for module in (module for group in groups for module in group):
         body = [one for one in module.tree.body if not _defines(one) or (module.name, _defines(one)) in reach.names]
         for node in body:
@@ -669,12 +759,18 @@ class _Reach:
     Attributes:
         names: (module, name) of functions, classes and values.
         methods: the ``id`` of methods. One is used where its name is, in code that is used: by anybody, or where it is
-            of something that is loaded on demand, by that alone: it gives nobody an object of a class that others do
-            not know.
+            of something that is loaded on demand, by that alone, and by what is only loaded while that is there: it
+            gives nobody else an object of a class that others do not know.
     """
 
-    def __init__(self, groups: list[list[_Module]], wanted: set[tuple[str, str]]) -> None:
+    def __init__(self, groups: list[list[_Module]], wanted: set[tuple[str, str]], needs: Mapping[str, str]) -> None:
         self.names = set(wanted)
+        # By whom what a group has is used, beside itself.
+        numbers = {group[-1].name: number for number, group in enumerate(groups)}
+        users: dict[int, list[int]] = {number: [number] for number in numbers.values()}
+        for user, needed in needs.items():
+            if user in numbers:
+                users[numbers[needed]].append(numbers[user])
         self.methods: set[int] = set()
         self._statements = {
             (module.name, _defines(one)): (number, module, one)
@@ -699,7 +795,7 @@ class _Reach:
             everywhere = set[str]().union(*self._used)
             for number, module, node in self._classes:
                 is_given = not number or (module.name, node.name) in wanted
-                used = everywhere if is_given else self._used[number]
+                used = everywhere if is_given else set[str]().union(*(self._used[user] for user in users[number]))
                 for one in node.body:
                     if _is_method(one) and id(one) not in self.methods and (one.name in used or one.name[:2] == "__"):
                         self.methods.add(id(one))
@@ -764,7 +860,7 @@ def _name_attributes(modules: list[_Module]) -> dict[str, str]:
     somebody else's may have, what stays apart knows, and what is ever written as a string keeps its name. So does what
     no class gives its own objects; where one does, nobody may give it to an object of another.
     """
-    classes = [names for module in modules for names in _attributes_of_classes(module)]
+    classes = _attributes_of_classes(modules)
     foreign = {name for kind in _FOREIGN for name in dir(kind)} | _FOREIGN_NAMES
     apart = [_path(name) for name in (*_FILES, _NATIVE) if _exists(name)]
     others: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8")) for path in apart]
@@ -790,28 +886,30 @@ def _name_attributes(modules: list[_Module]) -> dict[str, str]:
     return public
 
 
-def _attributes_of_classes(module: _Module) -> list[set[str]]:
-    """The names that the objects of each class of a module have, with those of the classes it is made of."""
-    found: dict[str, set[str]] = {}
-    for node in module.tree.body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        names = _bound_names(node.body)
-        for base in node.bases:
-            names |= found.get(ast.unparse(base), set())
-        for function in node.body:
-            if isinstance(function, ast.FunctionDef) and function.args.args:
-                own = function.args.args[0].arg
-                names |= {
-                    one.attr
-                    for one in ast.walk(function)
-                    if isinstance(one, ast.Attribute)
-                    and isinstance(one.ctx, ast.Store)
-                    and ast.unparse(one.value) == own
-                }
-        found[node.name] = names
-        for base in node.bases:
-            found.get(ast.unparse(base), set()).update(names)  # what its base does not have, an heir's may
+def _attributes_of_classes(modules: list[_Module]) -> list[set[str]]:
+    """The names that the objects of each class have, with those of the classes it is made of."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for module in modules:
+        for node in module.tree.body:
+            if not isinstance(node, ast.ClassDef):
+                continue
+            names = _bound_names(node.body)
+            bases = [module.linked.get(ast.unparse(base), (module.name, ast.unparse(base))) for base in node.bases]
+            for base in bases:
+                names |= found.get(base, set())
+            for function in node.body:
+                if isinstance(function, ast.FunctionDef) and function.args.args:
+                    own = function.args.args[0].arg
+                    names |= {
+                        one.attr
+                        for one in ast.walk(function)
+                        if isinstance(one, ast.Attribute)
+                        and isinstance(one.ctx, ast.Store)
+                        and ast.unparse(one.value) == own
+                    }
+            found[module.name, node.name] = names
+            for base in bases:
+                found.get(base, set()).update(names)  # what its base does not have, an heir's may
     return list(found.values())
 
 
@@ -881,7 +979,7 @@ def build(folder: Path, *, native: bool = True) -> None:
         relative = path.relative_to(next(source for source in _SOURCES if path.is_relative_to(source)))
         tree = _strip(ast.parse(path.read_text(encoding="utf-8")))
         _compile(ast.unparse(tree), path.name, folder / relative.with_suffix(".mpy"))
-    linked = link(_ENTRY, _KEPT, _PART, _PARTS, _ON_DEMAND)
+    linked = link(_ENTRY, _KEPT, _PART, _PARTS, _ON_DEMAND, _WITHIN)
     entry = ["import gc"]
     for name, source in linked.sources.items():
         _compile(source, f"{name.rpartition('.')[2]}.py", folder / (name.replace(".", "/") + ".mpy"))
@@ -899,6 +997,38 @@ def build(folder: Path, *, native: bool = True) -> None:
         )
 
 
+def build_rom(folder: Path, file: Path) -> None:
+    """Write an image as one file that MicroPython runs where it lies, in flash: a ROMFS, read by 1.25 and newer.
+
+    Of code that is used in place the heap has only functions, classes and tables: less than half of what it takes when
+    it is loaded.
+
+    Args:
+        folder: of `build`.
+        file: what to write.
+
+    Raises:
+        LinkError: it can't be built.
+    """
+    try:
+        from mpremote.romfs import VfsRomWriter
+    except ModuleNotFoundError:
+        raise LinkError("mpremote 1.25 or newer is not installed here: pip install '.[device]'") from None
+    rom = VfsRomWriter()
+
+    def add(folder: Path) -> None:
+        for path in sorted(folder.iterdir()):
+            if path.is_dir():
+                rom.opendir(path.name)
+                add(path)
+                rom.closedir()
+            else:
+                rom.mkfile(path.name, path.read_bytes())
+
+    add(folder)
+    file.write_bytes(rom.finalise())
+
+
 def _strip_text(source: str) -> ast.Module:
     """Viper reads annotations: only docstrings go."""
     tree = ast.parse(source)
@@ -910,6 +1040,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="where to put it; what is there is replaced")
+    parser.add_argument("--rom", type=Path, metavar="FILE", help="also write it as a ROMFS image")
     parser.add_argument("--source", action="store_true", help="print the linked source instead")
     options = parser.parse_args()
     try:
@@ -917,6 +1048,8 @@ def main() -> int:
             print("".join(link().sources.values()), end="")
         else:
             build(options.folder)
+            if options.rom:
+                build_rom(options.folder, options.rom)
     except LinkError as error:
         print(f"image: {error}", file=sys.stderr)
         return 1

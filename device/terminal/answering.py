@@ -1,18 +1,18 @@
-"""Answers to offers (RFC 3264).
+"""Offers of others (RFC 3264), read: `offering` writes their answers.
 
 Loaded on demand: when a call comes, and when the peer changes one.
 """
 
-from sipwire.sdp import make_answer
+from sipwire.answer import take_offer
 
-from .descriptions import given, plain, read
-from .offers import SUITES, new_key
+from .descriptions import checked, given, places, read
+from .offers import speaks
 
-__all__ = ["answer"]
+__all__ = ["take"]
 
 
-def answer(session, config, body):
-    """Answer an offer.
+def take(session, config, body):
+    """Choose among what is offered.
 
     Args:
         session: the `negotiation.Negotiation`.
@@ -20,21 +20,11 @@ def answer(session, config, body):
         body: the offer.
 
     Returns:
-        (our answer as bytes, how many streams it has, what it agrees on: the arguments of a `negotiation.Stream`).
+        (its m= lines, each `Agreed`).
 
     Raises:
         ParseError: the offer is malformed (400), too large (413), or can't be accepted (488).
     """
-    made, agreed = make_answer(
-        read(body),
-        session.address,
-        config.rtp_port,
-        session.id,
-        config.payload_types,
-        {name: new_key(name) for name in SUITES},
-        session.version,
-        session.agreed,
-        session.is_held,
-        given(session),
-    )
-    return made.serialize(), len(made.media), plain(agreed)
+    offer = read(body)
+    agreed = take_offer(speaks(config), offer, session.had, session.is_held, given(session))
+    return places(offer), checked(agreed)

@@ -16,6 +16,7 @@ from sipwire.compat import const
 
 from . import phone as states
 from .board import open_board
+from .board.console import TYPED
 from .clock import Calendar, Clock
 from .demand import call, relief
 from .events import emit, starved
@@ -34,7 +35,10 @@ _COLLECT_BYTES = const(4096)  # allocated between two collections of garbage: fe
 _MEASURE_MS = const(1000)  # between two looks at how much of the heap lives
 _AES_ECB = const(1)
 _ROOM_BYTES = const(6144)
-_SMALL_DATAGRAM_BYTES = const(1500)  # what does not come in fragments; the rest is cut off, and fails its tag
+# What there is room for is asked for: a datagram of more is cut off, and fails its tag.
+_LAST_SIZE = const(1500)  # what does not come in fragments
+_SIZES = (2000, _LAST_SIZE)
+_ALL = (MAX_DATAGRAM_BYTES,) + _SIZES
 _MAX_STARVED = const(10)  # rounds in a row without memory for their work, until the program gives up
 
 
@@ -45,16 +49,6 @@ def _new_aes(key):
 
 def _resolve(host, port):
     return socket.getaddrinfo(str(host, "utf-8") if isinstance(host, bytes) else host, port)[0][-1]
-
-
-def _find(host, port):
-    """As `_resolve`; None, after a while, where no name server answers or knows the name."""
-    try:
-        return _resolve(host, port)
-    except OSError:
-        emit("error", reason="neighbour: name not found")
-        sleep_ms(_IDLE_MS)
-        return None
 
 
 def _socket():
@@ -69,7 +63,8 @@ class Terminal:
 
     Attributes:
         config, board, link: its parts.
-        agent, phone, registration: likewise, None until there is a network; the last one also while there is none.
+        agent, phone, media: likewise, None until there is a network.
+        registration: likewise, and None while there is none.
         live, peak: bytes of the heap that lived when it was looked at last, and most of all.
         quit_at: when to end, None for never.
     """
@@ -81,7 +76,8 @@ class Terminal:
         self.board = open_board(config.board)
         self._wlan = self.board.wlan(config.wifi)
         self._poll = select.poll()
-        self._sip = self._rtp = self.phone = None
+        self._sip = self.phone = None
+        self._rtp = ()  # for RTP and RTCP of speech, and of text
         self.registration = None  # not connected
         self._running = True
         self.quit_at = None
@@ -95,52 +91,27 @@ class Terminal:
     def _connect(self):
         """Open the sockets for our present address, and begin to register. A call that stands goes on from there."""
         config = self.config
-        for old in (self._sip, self._rtp):
+        for old in (self._sip,) + self._rtp:
             if old:
                 self._poll.unregister(old)
                 old.close()
-        address = self.board.address()
-        neighbour = None
-        while self._wlan and not neighbour:
-            # After a power cut the access point is often there before the way to a name server.
-            address = self.board.address() or self._wlan.join()
-            neighbour = address and _find(*config.neighbour)
-        address = config.address or address
-        if not address:
-            raise OSError("no network address")
         # Known before they are opened: whatever fails here, they are closed.
-        self._sip = _socket()
-        self._open(self._sip, address, config.sip_port)
-        # Connected: the kernel keeps out whatever does not come from the neighbour.
-        try:
-            self._sip.connect(neighbour or _resolve(*config.neighbour))
-        except OSError as error:
-            raise OSError("neighbour %s: %s" % (config.neighbour[0], error))
-        self._rtp = _socket()
-        self._open(self._rtp, address, config.rtp_port)
+        self._sip, self._rtp = _socket(), tuple([_socket() for _ in range(4 if config.text else 2)])
+        parts = (config, self.board, self._wlan, self._sip, self._rtp, self._poll, _resolve, sleep_ms)
+        host = call("terminal.connecting", "connect", *parts)
         now = self._clock.now()
-        host = address.encode()
         contact = b"sip:%s@%s:%d" % (config.user, host, config.sip_port)
         via = b"%s:%d" % (host, config.sip_port)
         if self.phone:
             self.agent.move(via)
-            self._media.socket = self._rtp
+            self.media.sockets = self._rtp
             self.phone.move(contact, host, now)
         else:
             self.agent = UserAgent(self.link, via)
             relief[:] = [self.agent.make_room]
-            self._media = Media(self._rtp, _resolve, self.board.audio, _new_aes)
-            self.phone = self.agent.phone = Phone(config, self.agent, contact, host, self._media, self._calendar)
+            self.media = Media(self._rtp, _resolve, self.board.audio, _new_aes)
+            self.phone = self.agent.phone = Phone(config, self.agent, contact, host, self.media, self._calendar)
         self.registration = Registration(config, self.agent, self.link, contact, now, self._calendar)
-
-    def _open(self, opened, address, port):
-        # Without SO_REUSEADDR: of two programs on one UDP port each would get some of the other's.
-        try:
-            opened.bind(_resolve(address, port))
-        except OSError as error:
-            raise OSError("%s:%d: %s" % (address, port, error))
-        opened.setblocking(False)
-        self._poll.register(opened, select.POLLIN)
 
     def run(self):
         """Run until ``quit``."""
@@ -173,21 +144,24 @@ class Terminal:
     def _work(self):
         """Wait for something, and take one datagram of each socket that has one; speech comes first."""
         sip = False
-        for item in self._poll.ipoll(self._sleep_ms()):
-            if item[0] is self._rtp:
-                self._media.receive()
-            elif item[0] is self._sip:
-                sip = True
+        ready = self._poll.ipoll(self._sleep_ms())
         now = self._clock.now()
-        if self._media.timer_at is not None and now >= self._media.timer_at:
+        for item in ready:
+            if item[0] is self._sip:
+                sip = True
+            elif item[0] in self._rtp:
+                self.media.receive(item[0], now)
+        if self.media.timer_at is not None and now >= self.media.timer_at:
             try:
-                self._media.handle_timer(now)
+                self.media.handle_timer(now)
             except (OSError, ValueError) as error:
                 self.phone.hang_up(now, "media: %s" % error)
         if sip:
-            self._room = None
             self._receive(now)
         for line in self.board.commands():
+            if line[:1] == TYPED:
+                self._type(line[1:], now)
+                continue
             self._room = None
             wanted = call("terminal.commands", "read", self, line, now)
             if wanted:
@@ -196,10 +170,17 @@ class Terminal:
         self._transmit()
         self.board.show(self.phone.state)
 
+    def _type(self, text, now):
+        try:
+            self.media.write(text, now)
+        except ValueError as error:
+            self.board.console.is_chatting = False
+            emit("refused", command="chat", reason=str(error))
+
     def _sleep_ms(self):
         now = self._clock.now()
         wait = _IDLE_MS if self.phone.state == states.IDLE else _BUTTON_MS
-        for part in (self._media, self.agent, self.registration, self.phone):
+        for part in (self.media, self.agent, self.registration, self.phone):
             at = part.timer_at
             if at is not None and at - now < wait:
                 wait = at - now
@@ -207,27 +188,36 @@ class Terminal:
 
     def _receive(self, now):
         opened = self._take(now)
-        if opened and self.agent.take(opened, now):
+        if opened and self.agent.take(self.agent.read(opened), now):
             self.registration.heard()
 
     def _take(self, now):
         try:
-            try:
-                datagram = self._sip.recv(MAX_DATAGRAM_BYTES)
-            except MemoryError:
-                datagram = self._take_small()
+            datagram = self._recv()
         except OSError:
             return None  # "connection refused": nobody listens there just now, and timers go on
         return datagram and self.agent.open(datagram, now)
 
-    def _take_small(self):
-        """Nothing has been read, for want of so much room in one piece: then for what most messages need."""
-        for make_room in (gc.collect, self.agent.make_room):
-            make_room()
+    def _recv(self):
+        """A datagram; where there is little room in one piece, one that is as large as most messages are.
+
+        To read takes a piece for the largest that may come, and on some ports one more for what has come: where there
+        is the first and not the other, it is lost, and so is its repetition.
+        """
+        if self._room is None:
+            self._keep_room()
+            if self._room is None:
+                gc.collect()
+                self._keep_room()
+        sizes = _SIZES if self._room is None else _ALL
+        self._room = None
+        for size in sizes:
+            if size == _LAST_SIZE:
+                self.agent.make_room()
             try:
-                return self._sip.recv(_SMALL_DATAGRAM_BYTES)
+                return self._sip.recv(size)
             except MemoryError:
-                pass
+                gc.collect()
         self._sip.recv(1)  # lost, like any datagram may be: else it would be in the way of all that comes
         starved()
         return None
@@ -237,6 +227,10 @@ class Terminal:
             if part.timer_at is not None and part.timer_at <= now:
                 self._room = None
                 part.handle_timer(now)
+        if self.media.report_at is not None and self.media.report_at <= now:
+            self._room = None
+            if self.media.report(now):
+                self.phone.renew(now)
         if self._wlan and self._wlan.is_lost(now):
             self.registration = None
             emit("wifi", error="lost")
@@ -256,6 +250,9 @@ class Terminal:
         gc.collect()
         self.live = gc.mem_alloc()
         self.peak = max(self.peak, self.live)
+        self._keep_room()
+
+    def _keep_room(self):
         try:
             self._room = bytearray(_ROOM_BYTES)
         except MemoryError:

@@ -12,7 +12,7 @@ __all__ = ["read"]
 
 _HELP = (
     "unknown or incomplete; try call URI, answer, reject, hangup, hold, resume, "
-    "message URI TEXT, forget URI, status, quit"
+    "press DIGITS, write TEXT, chat, message URI TEXT, forget URI, status, quit"
 )
 
 
@@ -42,6 +42,12 @@ def read(terminal, line, now):
         return phone.hang_up, now
     if command == "hold" or command == "resume":
         return phone.hold, command == "hold", now
+    if (command == "press" and len(words) == 2) or (command == "write" and len(words) > 1):
+        _send(terminal.media, command, line.split(None, 1)[1], now)
+        return None
+    if command == "chat" and len(words) == 1:
+        terminal.board.console.is_chatting = True
+        return None
     if command == "message" and len(words) > 2:
         return _write(terminal, words[1], line.split(None, 2)[2], now)
     if command == "forget" and len(words) == 2:
@@ -58,6 +64,17 @@ def read(terminal, line, now):
     else:
         emit("refused", command=command, reason=_HELP)
     return None
+
+
+def _send(media, command, words, now):
+    """What goes to the other side of a call beside speech."""
+    try:
+        if command == "press":
+            media.press(words)
+        else:
+            media.write(words + "\n", now)
+    except ValueError as error:
+        emit("refused", command=command, reason=str(error))
 
 
 def _button(terminal, now):

@@ -31,6 +31,9 @@ _KEYS = {
     "expires_s": (int, 600),
     "keepalive_s": (int, 25),
     "codecs": (list, ["PCMU"]),
+    "srtp": (str, "required"),
+    "text": (bool, False),
+    "ring": (bool, True),
     "speed_dial": (str, ""),
     "wifi": (dict, {}),
     "board": (dict, {}),
@@ -45,6 +48,7 @@ _SETUP = {
 }
 _WIFI = {"ssid": (str, None), "password": (str, "")}
 _CODECS = {"PCMU": 0, "PCMA": 8}
+_POLICIES = ("off", "opportunistic", "required")  # as sipwire.streams numbers them
 _LEVELS = ("light", "medium", "heavy")
 _MAX_LIFE_S = 31536000  # a year
 _MAX_USES = 65535
@@ -76,15 +80,20 @@ def make_config(values):
     config.neighbour = (host, int(port))
     for key, low, high in (
         ("sip_port", 1, 65535),
-        ("rtp_port", 2, 65534),
+        ("rtp_port", 2, 65532),
         ("expires_s", 30, 86400),
         ("keepalive_s", 1, 3600),
     ):
         if not low <= getattr(config, key) <= high:
             raise ConfigError("%s: %d to %d wanted" % (key, low, high))
     config.payload_types = [_CODECS.get(name) for name in config.codecs]
-    if not config.payload_types or None in config.payload_types:
+    if None in config.payload_types:
         raise ConfigError("codecs: PCMU and PCMA are known")
+    if not config.payload_types and not config.text:
+        raise ConfigError("codecs: one wanted, where there is no text")
+    if config.srtp not in _POLICIES:
+        raise ConfigError("srtp: required, opportunistic or off wanted")
+    config.srtp = _POLICIES.index(config.srtp)
     for key in ("auth_user", "display_name"):
         if min(getattr(config, key) + " ") < " ":
             raise ConfigError(key + ": control characters")  # a line end would begin a header

@@ -1,30 +1,28 @@
-"""Modules that are needed now and then: loaded for a function, and unloaded when it has returned.
+"""Modules that are needed now and then: loaded for a function, or for a call, and unloaded when that is over.
 
-Code lies in the heap where it is not frozen, and the little that a weak device has of it is wanted for calls. Such a
-module keeps nothing, and what it returns is data.
+Code lies in the heap where it is not frozen, and the little that a weak device has of it is wanted for calls. What a
+module that is loaded for a function returns is data, and it keeps nothing.
 """
 
 import gc
 import sys
 
-__all__ = ["call", "relief", "unload"]
+__all__ = ["call", "load", "relief", "unload"]
 
 relief = []  # what makes room where there is none to load something: functions without arguments
 
 
-def call(name, function, *arguments):
-    """Call a function of a module that is loaded for that.
+def load(name):
+    """Load a module, until `unload`.
 
     Args:
-        name: of the module: ``terminal.`` and its own.
-        function: the function's name.
-        arguments: what it is given.
+        name: ``terminal.`` and its own.
 
     Returns:
-        What it returns.
+        It.
 
     Raises:
-        MemoryError: there is no room for it, even where there is relief; or as the function does.
+        MemoryError: there is no room for it, even where there is relief.
     """
     try:
         try:
@@ -34,7 +32,28 @@ def call(name, function, *arguments):
             for make_room in relief:
                 make_room()
             __import__(name)
-        return getattr(sys.modules[name], function)(*arguments)
+    except MemoryError:
+        unload(name)
+        raise
+    return sys.modules[name]
+
+
+def call(name, function, *arguments):
+    """Call a function of a module that is loaded for that.
+
+    Args:
+        name: see `load`.
+        function: the function's name.
+        arguments: what it is given.
+
+    Returns:
+        What it returns.
+
+    Raises:
+        MemoryError: see `load`; or as the function does.
+    """
+    try:
+        return getattr(load(name), function)(*arguments)
     finally:
         unload(name)
         # At once: what is allocated next shall take its place, and not lie scattered behind where it was.

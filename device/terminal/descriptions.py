@@ -5,7 +5,7 @@ from sipwire.errors import ParseError
 from sipwire.sdp import Session
 from sipwire.setup_keys import MediaKeys
 
-__all__ = ["given", "plain", "read"]
+__all__ = ["checked", "given", "places", "read"]
 
 # Of a description; each costs a hundred bytes or two of heap while it is read. More is 413.
 _MAX_LINES = const(80)
@@ -31,22 +31,15 @@ def read(body):
     return Session.parse(body)
 
 
-def plain(agreed):
-    """What was agreed, where its address is an IPv4 one: to look up a peer's name would stop everything for seconds.
+def places(description):
+    """What follows ``m=`` in each line of a description that has it."""
+    return [b" ".join([one.kind, b"%d" % one.port, one.proto] + one.formats) for one in description.media]
 
-    Nothing of it is of a class that is unloaded with this module: it would keep all of the module alive.
-    """
-    numbers = agreed.address.split(b".")
-    if len(numbers) != 4 or [n for n in numbers if not n.isdigit() or len(n) > 3 or int(n) > 255]:
-        raise ParseError("address", 488, "unusable")
-    return (
-        agreed.address,
-        agreed.port,
-        agreed.payload_type,
-        agreed.suite,
-        agreed.local_key,
-        agreed.remote_key,
-        agreed.local_mki,
-        agreed.remote_mki,
-        agreed.direction,
-    )
+
+def checked(agreed):
+    """The same, where its addresses are IPv4 ones: to look up a peer's name would stop everything for seconds."""
+    for one in agreed:
+        numbers = one.address.split(b".")
+        if len(numbers) != 4 or [n for n in numbers if not n.isdigit() or len(n) > 3 or int(n) > 255]:
+            raise ParseError("address", 488, "unusable")
+    return agreed

@@ -108,7 +108,7 @@ class Link:
             spi = frame_spi(datagram)
             for receiver in self._receivers:
                 if receiver.spi == spi:
-                    message = receiver.open(datagram, most)
+                    message = receiver.decipher(datagram, most)
                     return message, "pending" if self._pending and receiver is self._pending[1] else "frame"
         except SecurityError:
             pass

@@ -1,236 +1,229 @@
-"""Speech: the RTP pump of one call, SRTP both ways and never RTP.
+"""The media of one call after the other: speech, real-time text, or both; and the tone while it rings.
 
-    microphone -> encode -> RTP -> SRTP -> socket        every 20 ms by the clock
-    socket -> SRTP -> RTP -> jitter buffer               whenever something has come
-    jitter buffer -> decode -> speaker                   every 20 ms by the clock
+    ring --> start --> what was agreed on runs --> quiet --> stop tells what there was
 
-The large buffers are made once, while the heap is still in one piece. A packet that fails a check is dropped and
-counted and changes nothing.
+What runs is loaded when a call begins to have media, and unloaded when it has none any more: the heap of a weak device
+has room for that, or for what it takes to begin and end a call, hardly for both.
 """
 
+import gc
 from os import urandom
 
 from sipwire.compat import const
-from sipwire.errors import ParseError, SecurityError
-from sipwire.g711 import Codec
-from sipwire.rtp import HEADER_BYTES, build_header, parse
-from sipwire.srtp import SUITES, SrtpReceiver, SrtpSender
 
-from .jitter import FRAME, JitterBuffer
+from .demand import call, load, unload
 
-__all__ = ["Media"]
+__all__ = ["AUDIO", "DATAGRAM_BYTES", "TEXT_DATAGRAM_BYTES", "Media"]
 
-_FRAME_MS = const(20)
-_PACKET_BYTES = const(400)  # of a datagram: 40 ms and its headers; what is cut off fails its tag
-_MAX_BEHIND_MS = const(200)  # when the device slept for longer, packets are not sent in a burst but left out
-_MAX_OVERHEAD_BYTES = const(26)  # of SRTP: a tag, and an MKI of up to 16 bytes
-_DRAIN = const(50)  # more than any queue holds
+_RING_BYTES = const(2048)  # of the jitter buffer
+_KEY_MS = const(86400000)  # a day
+DATAGRAM_BYTES = const(600)  # 60 ms of speech and its headers; what is cut off fails its tag
+TEXT_DATAGRAM_BYTES = const(800)  # text that somebody has pasted, three times
+AUDIO = b"audio"
+_PARTS = ("speech", "conversation", "digits", "unprotected", "stream")
 
 
 class Media:
     """The media of one call after the other.
 
     Args:
-        socket: non-blocking, bound to our RTP port.
+        sockets: non-blocking and bound: those of speech, for RTP and RTCP, and where there is text those of it.
         resolve: makes a socket address of (host, port).
         audio: ``start()``, ``stop()``, ``read(pcm)`` and ``write(pcm)`` with 20 ms of 16-bit samples each.
         new_aes: makes an AES block function of a key.
+        key_ms: how long to send under one key, until `report` asks for another; after twice that nothing is sent.
 
     Attributes:
-        socket: likewise; it may be replaced.
-        timer_at: when `handle_timer` is due, or None.
+        sockets: likewise; they may be replaced.
+        resolve, audio, new_aes, key_ms: likewise.
+        buffer: the jitter buffer's, made once, while the heap is in one piece.
+        parts: what runs: a `speech.Speech` or `conversation.Conversation` by the kind of its stream.
+        past: the streams of parts that have ended in this call, by their kind.
+        statistics: of those parts.
+        cname: ours in this call's reports.
+        report_at: when `report` is due, or None.
     """
 
-    def __init__(self, socket, resolve, audio, new_aes):
-        self.socket = socket
-        self._resolve = resolve
-        self._audio = audio
-        self._new_aes = new_aes
-        self._agreed = self._sender = self._receiver = self._codec = self._target = None
-        self._past = []  # keys of the peer's before the present one, and their receivers
-        self._jitter = JitterBuffer()
-        self._in = bytearray(_PACKET_BYTES)
-        self._out = bytearray(HEADER_BYTES + FRAME + _MAX_OVERHEAD_BYTES)
-        self._frame = bytearray(FRAME)
-        self._pcm = bytearray(2 * FRAME)
-        self._codecs = {}
-        self.timer_at = None
+    def __init__(self, sockets, resolve, audio, new_aes, key_ms=_KEY_MS):
+        self.sockets = sockets
+        self.resolve = resolve
+        self.audio = audio
+        self.new_aes = new_aes
+        self.key_ms = key_ms
+        self.buffer = bytearray(_RING_BYTES)
+        self.parts = {}
+        self.past = {}
+        self._ring_at = self._tone = None
+        self.statistics = None
+        self.report_at = None
+        self.cname = b""
 
-    def start(self, agreed, now, talks=True):
+    @property
+    def timer_at(self):
+        """When `handle_timer` is due, or None."""
+        at = self._ring_at
+        for part in self.parts.values():
+            if part.timer_at is not None and (at is None or part.timer_at < at):
+                at = part.timer_at
+        return at
+
+    def ring(self, now):
+        """Ring, until media starts or ends; where there is nothing to ring with it is silent."""
+        if not self.parts and self._ring_at is None:
+            self._ring_at = now
+
+    def _hush(self):
+        if self._ring_at is not None:
+            self._ring_at = None
+            if self._tone:
+                self._tone.stop()
+                self._tone = None
+            unload("terminal.ringing")
+
+    def _go_on_ringing(self, now):
+        try:
+            if not self._tone:
+                self._tone = load("terminal.ringing").Tone(self.audio, now)
+            self._tone.handle_timer(now)
+            self._ring_at = self._tone.timer_at
+        except (MemoryError, OSError, ValueError):
+            self._hush()
+
+    def start(self, streams, now, talks=True):
         """Make ready for a call: receive and play from now on, send after `go`. In a call, go on by what is agreed now.
 
         What has not changed goes on as if nothing had been: a stream under its key keeps its numbers, without a gap.
 
         Args:
-            agreed: what offer and answer agreed on, a ``sipwire.sdp.Agreed``.
+            streams: what offer and answer agreed on: one or two `sipwire.agreed.Agreed`, of different kinds.
             now: milliseconds.
             talks: whether the microphone is to be heard, where that was agreed.
 
         Raises:
             MemoryError, OSError, ValueError: there is no microphone, no speaker, or no room. What ran before goes on.
         """
-        suite = SUITES[agreed.suite]
-        before = self._agreed
-        sender, receiver = self._sender, self._receiver
-        if before is None or (before.local_key, before.suite) != (agreed.local_key, agreed.suite):
-            sender = SrtpSender(suite, agreed.local_key, self._new_aes, agreed.local_mki)
-        theirs = (agreed.remote_key, agreed.remote_mki, agreed.suite)
-        if before is None or (before.remote_key, before.remote_mki, before.suite) != theirs:
-            receiver = self._receiver_of(theirs, suite)
-            if before:
-                receiver.follow(self._receiver)
-        codec = self._codecs.get(agreed.payload_type) or Codec(agreed.payload_type)
-        self._codecs[agreed.payload_type] = codec
-        target = self._target
-        if before is None or (before.address, before.port) != (agreed.address, agreed.port):
-            target = self._resolve(agreed.address, agreed.port)
-        out_view = memoryview(self._out)[: HEADER_BYTES + FRAME + sender.overhead_bytes]
-        if sender is not self._sender:
-            self._ssrc = int.from_bytes(urandom(4), "big")
-            # RFC 3711 section 3.3.1: a start below 2^15 keeps the first wrap, and with it the ROC, from being guessed
-            # wrong.
-            self._seq = int.from_bytes(urandom(2), "big") >> 1
-            self._timestamp = int.from_bytes(urandom(4), "big")
-        if receiver is not self._receiver and before:
-            self._count_lost()
-            # Kept for when that key comes back: with an empty replay list, what was recorded could be played again.
-            self._past = [(before.remote_key, before.remote_mki, before.suite, self._receiver)] + self._past[:1]
-        if before is None:
-            self._sent = self._received = self._rejected = self._before = self._lost = 0
-            self._flush()
-            try:
-                self._audio.start()
-            except Exception:
-                self._silence()
-                raise
-            self._jitter.begin(codec.silence)
-            self._sending = False
-            self.timer_at = now + _FRAME_MS
-        elif codec is not self._codec or receiver is not self._receiver:
-            self._jitter.change(codec.silence)
-        if receiver is self._receiver:
-            receiver.allow_source()  # to go on elsewhere often means to begin anew there
-        self._sender, self._receiver, self._codec = sender, receiver, codec
-        self._sources = receiver.sources
-        self._target, self._out_view = target, out_view
-        self._talks = talks and agreed.talks
-        self._hears = agreed.hears
-        self._agreed = agreed
-
-    def _receiver_of(self, theirs, suite):
-        """The receiver for a key of the peer's: that which it had before in this call, with what that has seen."""
-        for past in self._past:
-            if past[:3] == theirs:
-                return past[3]
-        return SrtpReceiver(suite, theirs[0], self._new_aes, theirs[1])
+        self._hush()
+        try:
+            load("terminal.stream")
+            call("terminal.arranging", "start", self, streams, now, talks)
+        finally:
+            if not self.parts:
+                self._unload()
 
     def go(self, now):
         """The peer has our keys: send."""
-        self._sending = self._agreed is not None
+        for part in self.parts.values():
+            part.stream.is_sending = True
+
+    def quiet(self, now=None):
+        """End the call's media; `stop` tells of it.
+
+        Args:
+            now: milliseconds, where the peer is still there to be told.
+        """
+        self._hush()
+        if self.parts:
+            try:
+                if now is not None:
+                    self._report(now, True)
+            except MemoryError:
+                pass  # the call ends all the same
+            parts, self.parts = self.parts, {}
+            self.report_at = None
+            try:
+                call("terminal.arranging", "end", self, parts)
+            except MemoryError:
+                for part in parts.values():
+                    part.stop()  # what there was is not told, but it is over
+            finally:
+                parts = None
+                self.past = {}
+                self._unload()
 
     def stop(self):
         """End the call's media.
 
         Returns:
-            Statistics: packets sent, received, rejected (failed a check), lost (by sequence number), late, waited
-                (frames of silence played), skipped (samples), or None where none was started.
+            Statistics: of speech, see `speech.Speech.stop`, and of its stream packets sent, received, rejected (failed
+            a check), lost (by sequence number) and jitter_ms; where the other side has reported it far_lost,
+            far_jitter_ms and round_trip_ms. In ``text`` those of the text's stream. None where none was started,
+            and nothing in it where there was no memory to tell.
         """
-        if self._agreed is None:
-            return None
-        lost = self._count_lost()
-        self._agreed = self._sender = self._receiver = self._out_view = None
-        self._past = []
-        self._silence()
-        return {
-            "sent": self._sent,
-            "received": self._received,
-            "rejected": self._rejected,
-            "lost": lost,
-            "late": self._jitter.late,
-            "waited": self._jitter.waited,
-            "skipped": self._jitter.skipped,
-        }
+        self.quiet()
+        statistics, self.statistics = self.statistics, None
+        return statistics
 
-    def _silence(self):
-        self.timer_at = None
-        try:
-            self._audio.stop()
-        except (OSError, ValueError):
-            pass  # nothing more can be done about it
+    def _unload(self):
+        for name in _PARTS:
+            unload("terminal." + name)
+        gc.collect()  # what ends the call takes its place
 
-    def receive(self):
-        """Take the datagram that the socket has ready."""
+    def receive(self, socket, now):
+        """Take the datagram that a socket has ready."""
+        at = self.sockets.index(socket)
+        part = self.parts.get(b"text" if at > 1 else AUDIO)
+        size = TEXT_DATAGRAM_BYTES if at > 1 else DATAGRAM_BYTES
         try:
-            # Not readinto(): that goes on reading until its buffer is full, and glues datagrams together.
-            data = self.socket.recv(_PACKET_BYTES)
+            if part and not part.stream.agreed.suite:
+                # RTP tells of nobody who sent it, so it has to come from where the peer said it would.
+                data, source = socket.recvfrom(size)
+                if source != (part.stream.rtcp_target if at & 1 else part.stream.target):
+                    part.stream.rejected += 1
+                    return
+            else:
+                # Not readinto(): that goes on reading until its buffer is full, and glues datagrams together.
+                data = socket.recv(size)
         except OSError:
             return
-        if self._agreed is not None:
-            size = len(data)
-            self._in[:size] = data
-            self._take(self._in, size)
-
-    def _take(self, packet, size):
-        try:
-            size = self._receiver.unprotect(packet, size)
-            payload_type, seq, timestamp, start, end, _ = parse(packet, size)
-        except (ParseError, SecurityError):
-            self._rejected += 1
-            return
-        self._sending = True  # who sends us authentic packets has our keys
-        if self._receiver.sources != self._sources:
-            self._count_lost()
-            self._jitter.change(self._codec.silence)
-        if self._received == self._before:
-            self._first_seq = self._last_seq = seq
-        else:
-            # Carried on beyond 16 bits, so that the count of lost packets survives the wrap.
-            seq = self._last_seq + ((seq - self._last_seq + 0x8000) & 0xFFFF) - 0x8000
-            self._last_seq = max(self._last_seq, seq)
-            self._first_seq = min(self._first_seq, seq)
-        self._received += 1
-        if self._hears and payload_type == self._codec.payload_type:
-            self._jitter.put(packet, start, end, timestamp)
-
-    def _count_lost(self):
-        """Count what was lost of a stream that is over; returns the sum of all."""
-        if self._received > self._before:
-            self._lost += max(0, self._last_seq - self._first_seq + 1 - (self._received - self._before))
-        self._before = self._received
-        self._sources = self._receiver.sources
-        return self._lost
-
-    def _flush(self):
-        """Throw away what came when no call was on."""
-        try:
-            for _ in range(_DRAIN):
-                self.socket.recv(_PACKET_BYTES)
-        except OSError:
-            pass
+        if part and at & 1:
+            part.stream.hear(data, now)
+        elif part:
+            part.take(data, now)
 
     def handle_timer(self, now):
-        """Send and play the 20 ms that are due; what the audio raises goes through."""
-        if now - self.timer_at > _MAX_BEHIND_MS:
-            self._timestamp = (self._timestamp + (now - self.timer_at) // _FRAME_MS * FRAME) & 0xFFFFFFFF
-            self.timer_at = now
-        while self.timer_at is not None and now >= self.timer_at:
-            self.timer_at += _FRAME_MS
-            if self._sending and self._talks:
-                self._send()
-            self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
-            self._jitter.take(self._frame)
-            self._codec.decode(self._frame, 0, self._pcm, FRAME)
-            self._audio.write(self._pcm)
+        """Send and play what is due; what the audio raises goes through."""
+        if self._ring_at is not None and now >= self._ring_at:
+            self._go_on_ringing(now)
+        parts = self.parts
+        for part in parts.values():
+            if parts is self.parts and part.timer_at is not None and now >= part.timer_at:
+                part.handle_timer(now)
 
-    def _send(self):
-        self._audio.read(self._pcm)
-        packet = self._out
-        build_header(packet, self._codec.payload_type, self._seq, self._timestamp, self._ssrc, self._sent == 0)
-        self._codec.encode(self._pcm, packet, HEADER_BYTES, FRAME)
-        self._sender.protect(packet, HEADER_BYTES + FRAME)
-        self._seq = (self._seq + 1) & 0xFFFF
-        try:
-            self.socket.sendto(self._out_view, self._target)
-            self._sent += 1
-        except OSError:
-            pass  # no buffer, no route, nobody there: speech goes on
+    def report(self, now):
+        """Read the peer's reports (RTCP), and send ours.
+
+        Returns:
+            Whether it is time for another key of ours.
+        """
+        self.report_at = now + 2052 + (int.from_bytes(urandom(2), "big") >> 4)  # RFC 3550 section 6.2: 2 to 6 s
+        return self._report(now, False)
+
+    def _report(self, now, is_over):
+        wants = False
+        for part in self.parts.values():
+            wants = call("terminal.reports", "report", part.stream, self, now, is_over) or wants
+        return wants
+
+    def press(self, digits):
+        """Send digits to the other side.
+
+        Raises:
+            ValueError: they can't be.
+        """
+        part = self.parts.get(AUDIO)
+        if not part:
+            raise ValueError("no speech")
+        if "!" in digits:
+            raise ValueError("no digit")  # but an event of its own, which we have not said that we speak
+        part.press(digits)
+
+    def write(self, text, now):
+        """Send real-time text.
+
+        Raises:
+            ValueError: it can't be.
+        """
+        part = self.parts.get(b"text")
+        if not part:
+            raise ValueError("no text in this call")
+        part.write(text, now)

@@ -9,7 +9,10 @@ class Config:
     Attributes:
         aor: ``sip:user@domain`` as bytes.
         neighbour: (host, port).
-        payload_types: RTP payload types of the codecs, preferred first.
+        payload_types: RTP payload types of the codecs, preferred first; none where there is text alone.
+        srtp: 2 where there is no media without it, 1 where RTP will do, 0 where it is always RTP.
+        text: whether real-time text is offered, and taken.
+        ring: whether the speaker tells that it rings.
         ha1: SHA-256 HA1, 64 hex digits as bytes.
         setup: of setup keys: the least ``level`` that a first one is made at, ``life_s`` and ``uses`` of each (0 for
             none), and the addresses-of-record of ``peers`` to be introduced to.
@@ -37,7 +40,7 @@ def check(values, keys, where=""):
         value = values.get(key, default)
         if value is None:
             raise ConfigError("%s%s: missing" % (where, key))
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise ConfigError("%s%s: wrong type" % (where, key))
         checked[key] = value
     for key in values:

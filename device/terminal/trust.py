@@ -146,8 +146,8 @@ class Trust:
         return call(_VOUCHING, "answer", self, request, body) if self.header else None
 
     def remember(self, offered, answered):
-        """What SDES has agreed on when a call begins, key and salt of the offerer and of the answerer."""
-        if not self.kid and self.is_vouched:
+        """What SDES has agreed on when a call begins, key and salt of the offerer and of the answerer; RTP has none."""
+        if not self.kid and self.is_vouched and offered:
             self.first = offered, answered
 
     def part(self, request, now):

@@ -235,12 +235,10 @@ class UserAgent:
             callback(event, how, now)
 
     def open(self, datagram, now):
-        """Open and read a datagram.
-
-        It is not needed any more when this returns, nor what was deciphered: `take` has that much more room.
+        """Open a datagram: it is not needed any more when this returns.
 
         Returns:
-            (how it came, the message or None for a keep-alive, what is wrong with it or None), or None to drop it.
+            What `read` wants, or None to drop it.
         """
         size = len(datagram)
         # Of what is too large only the head is deciphered, for an answer.
@@ -248,14 +246,26 @@ class UserAgent:
         opened = self._link.open(datagram, now, _MAX_HEAD_BYTES + 4 if is_large else size)
         if opened is None:
             return None
-        data, how = opened
+        return [is_large, opened[1], opened[0]]
+
+    def read(self, opened):
+        """Read what has been opened. Of that nothing is left, not even where it is called from: memory is wanted.
+
+        Args:
+            opened: what `open` returned.
+
+        Returns:
+            (how it came, the message or None for a keep-alive, what is wrong with it or None).
+        """
+        data = bytes(opened.pop())
+        is_large, how = opened
         try:
             return how, _read(data, is_large) if data else None, None
         except ParseError as error:
             return how, None, error
 
     def take(self, opened, now):
-        """Take what `open` returned.
+        """Take what `read` returned.
 
         Returns:
             Whether it was a frame of a living agreement: a sign of life of the neighbour.

@@ -3,6 +3,9 @@
 crypto:<tag> <crypto-suite> <key-params> [<session-params>]
 key-params = "inline:" <key||salt> ["|" lifetime] ["|" MKI ":" length] *(";" ...)
            / "setup:" <kid>         keys that a setup key gives (WIRE section 4.1)
+
+Session parameters (section 6.3) are either declared, which is about the packets of who says so: KDR, WSH, FEC_*; or
+negotiated, and an answer would have to repeat them: UNENCRYPTED_*, UNAUTHENTICATED_SRTP.
 """
 
 from .compat import b64decode, b64encode, const
@@ -17,19 +20,16 @@ _MAX_LIFETIME = const(1 << 48)  # packets, RFC 3711 section 9.2
 _MAX_MKI_BYTES = const(128)
 _MAX_KDR = const(24)
 _MIN_WSH = const(64)
+_WSH_CAP = const(
+    1024
+)  # packets; a hint that a receiver need not follow, and may not be made to give all its memory for
 
-# Bytes of master key and salt.
-_SUITES = {
-    b"AES_CM_128_HMAC_SHA1_80": 30,
-    b"AES_CM_128_HMAC_SHA1_32": 30,
-    b"F8_128_HMAC_SHA1_80": 30,
-    b"AES_192_CM_HMAC_SHA1_80": 38,
-    b"AES_192_CM_HMAC_SHA1_32": 38,
-    b"AES_256_CM_HMAC_SHA1_80": 46,
-    b"AES_256_CM_HMAC_SHA1_32": 46,
-    b"AEAD_AES_128_GCM": 28,
-    b"AEAD_AES_256_GCM": 44,
-}
+# Each with the bytes of its master key and salt: a table would take five times the room.
+_SUITES = (
+    b" AES_CM_128_HMAC_SHA1_80=30 AES_CM_128_HMAC_SHA1_32=30 F8_128_HMAC_SHA1_80=30 AES_192_CM_HMAC_SHA1_80=38"
+    b" AES_192_CM_HMAC_SHA1_32=38 AES_256_CM_HMAC_SHA1_80=46 AES_256_CM_HMAC_SHA1_32=46 AEAD_AES_128_GCM=28"
+    b" AEAD_AES_256_GCM=44"
+)
 _FLAGS = (b"UNENCRYPTED_SRTP", b"UNENCRYPTED_SRTCP", b"UNAUTHENTICATED_SRTP")
 _FEC = (b"FEC_ORDER", b"FEC_KEY")
 
@@ -95,7 +95,16 @@ class Crypto:
         suite: name in upper case.
         keys: one or more keys.
         params: session parameters as written.
+        kdr: n of a key derivation rate of 2^n packets, 0 where session keys are derived once alone.
+        window: packets of the replay window that is wished for, 64 to 1024.
+        weak: which of UNENCRYPTED_SRTP, UNENCRYPTED_SRTCP and UNAUTHENTICATED_SRTP it asks for.
+        fec: its FEC_ORDER and FEC_KEY, as written.
     """
+
+    kdr = 0
+    window = _MIN_WSH
+    weak: "tuple[bytes, ...]" = ()
+    fec: "tuple[bytes, ...]" = ()
 
     def __init__(self, tag: int, suite: bytes, keys: "list[KeyParam]", params: "list[bytes]") -> None:
         self.tag = tag
@@ -125,18 +134,37 @@ class Crypto:
             raise ParseError("crypto")
         tag = parse_uint(words[0], 999999999, "crypto")
         suite = words[1].upper()
-        if suite not in _SUITES:
-            raise ParseError("suite", 400, "unknown")
-        keys = [KeyParam.parse(param, _SUITES[suite]) for param in words[2].split(b";")]
+        size = size_of(suite)
+        keys = [KeyParam.parse(param, size) for param in words[2].split(b";")]
         seen = []
         for key in keys:
             # Section 6.1: with several keys all have an MKI, of the same length and different values.
             if len(keys) > 1 and (not key.mki or key.mki in seen or len(key.mki) != len(keys[0].mki)):
                 raise ParseError("crypto")
             seen.append(key.mki)
+        crypto = cls(tag, suite, keys, words[3:])
         for param in words[3:]:
-            _is_plain(param)
-        return cls(tag, suite, keys, words[3:])
+            crypto._take(param)
+        return crypto
+
+    def _take(self, param: bytes) -> None:
+        """Read a session parameter; raises where it is malformed, or unknown without being optional."""
+        if param[:1] == b"-":
+            return
+        name, equal, value = param.upper().partition(b"=")
+        if name == b"KDR":
+            self.kdr = parse_uint(value, _MAX_KDR, "crypto")
+        elif name == b"WSH":
+            window = parse_uint(value, 0x7FFFFFFF, "crypto")
+            if window < _MIN_WSH:
+                raise ParseError("crypto")
+            self.window = min(window, _WSH_CAP)
+        elif name in _FLAGS and not equal:
+            self.weak += (name,)
+        elif name in _FEC and value:
+            self.fec += (param,)
+        else:
+            raise ParseError("crypto", 400, "unknown")
 
     def serialize(self) -> bytes:
         """What follows ``a=crypto:``."""
@@ -144,14 +172,27 @@ class Crypto:
         return b" ".join([b"%d" % self.tag, self.suite, keys] + self.params)
 
     @property
+    def is_safe(self) -> bool:
+        """Whether all of its stream is encrypted and authenticated, and nothing but a stream is asked for."""
+        return not self.weak and not self.fec
+
+    @property
     def is_plain(self) -> bool:
-        """Whether it asks for its suite with one key and nothing else: no unencrypted streams, no FEC, no KDR."""
-        return len(self.keys) == 1 and False not in [_is_plain(param) for param in self.params]
+        """Whether it asks for its suite with one key that lasts: no unencrypted streams, no FEC, no KDR."""
+        return self.is_safe and not self.kdr and len(self.keys) == 1
 
 
 def size_of(suite: bytes) -> int:
-    """Bytes of master key and salt of a suite."""
-    return _SUITES[suite]
+    """Bytes of master key and salt of a suite.
+
+    Raises:
+        ParseError: there is none of that name.
+    """
+    name = b" " + suite + b"="
+    at = _SUITES.find(name) + len(name)
+    if at < len(name):
+        raise ParseError("suite", 400, "unknown")
+    return int(_SUITES[at : at + 2])
 
 
 def _number(value: bytes) -> int:
@@ -162,17 +203,3 @@ def _number(value: bytes) -> int:
     if value[:1] == b"0":
         raise ParseError("crypto")
     return parse_uint(value, _MAX_LIFETIME, "crypto")
-
-
-def _is_plain(param: bytes) -> bool:
-    """Whether a session parameter leaves everything as it is; raises where it is unknown or malformed."""
-    name, equal, value = param.upper().partition(b"=")
-    if param[:1] == b"-":
-        return True
-    if name == b"KDR":
-        return parse_uint(value, _MAX_KDR, "crypto") == 0
-    if name == b"WSH" and parse_uint(value, 0x7FFFFFFF, "crypto") >= _MIN_WSH:
-        return True
-    if (name in _FLAGS and not equal) or (name in _FEC and value):
-        return False
-    raise ParseError("crypto", 400, "unknown")

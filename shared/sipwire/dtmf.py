@@ -73,6 +73,13 @@ class DtmfSender:
             raise ValueError("too many digits at once: wait until some are sent")
         self._queue += [(code, tone_ms * self._per_ms) for code in codes]
 
+    def begin_anew(self) -> None:
+        """Go on under another SSRC and clock: what was begun under the last has been told by it."""
+        self._resume = -1
+        if self._is_on:
+            self._queue.pop(0)
+            self._is_on = False
+
     def build(self, packet: bytearray, start: int, now: int, frame: int) -> int:
         """Write the payload of a frame to ``packet[start:]``; call it once a frame, of 20 to 50 ms.
 
@@ -91,7 +98,7 @@ class DtmfSender:
         self.marker = not self._is_on
         if self.marker:
             # Modulo 2^32, by its high half: a pause that was over long ago is over.
-            if self._resume >= 0 and 0 < (self._resume - now & 0xFFFFFFFF) < 0x80000000:
+            if self._resume >= 0 and 0 < (self._resume - now & 0xFFFFFFFF) <= _PAUSE_MS * self._per_ms:
                 return 0
             self.timestamp = now
             self._left = wanted
@@ -163,7 +170,7 @@ class DtmfReceiver:
             same = False
             ahead = 1
         if ahead and not same:
-            found = self._close()
+            found = self.close()
             self._event = event
             self._earlier = self._duration = 0
             self.timer_at = now
@@ -173,14 +180,15 @@ class DtmfReceiver:
         if self.timer_at is not None:
             self.timer_at = now + _TIMEOUT_MS
             if packet[start + 1] & _END:
-                found += self._close()
+                found += self.close()
         return found
 
     def handle_timer(self, now: int) -> "list[tuple[str, int]]":
         """Tell the digit of which nothing came for a while, its end lost (section 2.5.2.2)."""
-        return self._close() if self.timer_at is not None and now >= self.timer_at else []
+        return self.close() if self.timer_at is not None and now >= self.timer_at else []
 
-    def _close(self) -> "list[tuple[str, int]]":
+    def close(self) -> "list[tuple[str, int]]":
+        """Tell the digit that is still pressed: its stream is over."""
         if self.timer_at is None:
             return []
         self.timer_at = None

@@ -143,7 +143,11 @@ class HopReceiver:
         self._mac = Hmac(keys.auth)
 
     def open(self, frame: bytes, most: int = MAX_SEQ) -> bytes:
-        """The message in a frame; b"" is a keep-alive.
+        """The message in a frame; b"" is a keep-alive. For arguments and errors see `decipher`."""
+        return bytes(self.decipher(frame, most))
+
+    def decipher(self, frame: bytes, most: int = MAX_SEQ) -> bytearray:
+        """The same without a copy: a weak device makes bytes of it when it has let go of the frame.
 
         Args:
             frame: the frame.
@@ -163,4 +167,4 @@ class HopReceiver:
         self.window.add(seq)
         message = bytearray(memoryview(frame)[_HEADER_BYTES : min(end, _HEADER_BYTES + most)])
         self._cipher.apply(message, 0, len(message), self.spi, seq >> 16, seq & 0xFFFF)
-        return bytes(message)
+        return message

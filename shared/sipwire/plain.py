@@ -15,9 +15,9 @@ def xor(target: bytearray, start: int, pad: bytearray, size: int) -> None:
     target[start:end] = (left ^ right).to_bytes(size, "little")
 
 
-def copy(target: bytearray, start: int, source: bytes, size: int) -> None:
-    """Copy the first ``size`` bytes of ``source`` to ``target`` from ``start`` on."""
-    target[start : start + size] = source[:size]
+def copy(target: bytearray, start: int, source: "bytes | bytearray", at: int, size: int) -> None:
+    """Copy ``size`` bytes of ``source`` from ``at`` on to ``target`` from ``start`` on."""
+    target[start : start + size] = source[at : at + size]
 
 
 def differs(data: "bytes | bytearray", start: int, other: bytes, size: int) -> int:

@@ -28,9 +28,8 @@ def build_header(
     packet[1] = payload_type | (0x80 if marker else 0)
     packet[2] = (seq >> 8) & 0xFF
     packet[3] = seq & 0xFF
-    for i in range(4):
-        packet[4 + i] = (timestamp >> (24 - 8 * i)) & 0xFF
-        packet[8 + i] = (ssrc >> (24 - 8 * i)) & 0xFF
+    packet[4:8] = timestamp.to_bytes(4, "big")
+    packet[8:12] = ssrc.to_bytes(4, "big")
 
 
 def header_size(packet: "bytearray | bytes", size: int) -> int:

@@ -10,6 +10,10 @@ from .srtp import Receiver, SrtpContext
 
 __all__ = ["SrtcpReceiver", "SrtcpSender"]
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .replay import ReplayWindow
+
 _LABEL_RTCP = const(3)
 _CLEAR_BYTES = const(8)
 _INDEX_BYTES = const(4)
@@ -58,6 +62,14 @@ class SrtcpReceiver(Receiver):
     blocks = _BLOCKS
     tag_bytes = _TAG_BYTES
     flag = _ENCRYPTED
+
+    def pause(self) -> "tuple[ReplayWindow, bytes, bytes, int, int]":
+        """What it has seen, as data for `resume`: a receiver is needed every few seconds, and need not live between."""
+        return self._window, self._ssrc_bytes, self._past, self.sources, self._end
+
+    def resume(self, seen: "tuple[ReplayWindow, bytes, bytes, int, int]") -> None:
+        """Go on where another receiver of the same key has paused."""
+        self._window, self._ssrc_bytes, self._past, self.sources, self._end = seen
 
     def unprotect(self, packet: bytes) -> bytes:
         """The RTCP packet in an SRTCP packet.

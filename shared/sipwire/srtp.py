@@ -196,7 +196,7 @@ class SrtpSender(SrtpContext):
             packet[size : size + len(self._mki)] = self._mki
             size += len(self._mki)
         tag_bytes = self._tag_bytes
-        copy(packet, size, tag, tag_bytes)
+        copy(packet, size, tag, 0, tag_bytes)
         return size + tag_bytes
 
     def index_of(self, seq: int) -> int:

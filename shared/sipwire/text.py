@@ -26,6 +26,7 @@ _BOM = b"\xef\xbb\xbf"
 
 _WAIT_MS = const(1000)  # RFC 4103 section 5.4: for a packet out of order; at most 1 s
 _MAX_HELD = const(16)  # blocks kept meanwhile; beyond, the wait is over
+_MAX_HELD_BYTES = const(1024)  # likewise: thirty seconds of typing
 _MAX_MISSING = const(64)  # a gap that is longer gets so many markers
 _MAX_DROPOUT = const(3000)  # RFC 3550 appendix A.1, as in `reception`
 _MAX_MISORDER = const(100)
@@ -153,6 +154,10 @@ class TextSender:
                 self._history.pop(0)
         packet[at : at + len(block)] = block
         return at + len(block) - start
+
+    def begin_anew(self) -> None:
+        """Go on under another SSRC: who has read what was sent under the last would take it for new."""
+        self._history = []
 
     def _take(self, now: int) -> bytes:
         """The next block, as long as cps allows: a burst of one second's, then nine tenths of it.
@@ -324,7 +329,9 @@ class TextReceiver:
             seq, came_at, data = held[0]
             missing = seq - stream.next_seq & 0xFFFF
             if missing:
-                if now - came_at < _WAIT_MS and len(held) <= _MAX_HELD and not all_of_it:
+                size = sum([len(one[2]) for one in held])
+                is_full = len(held) > _MAX_HELD or size > _MAX_HELD_BYTES
+                if now - came_at < _WAIT_MS and not is_full and not all_of_it:
                     return
                 self._give(stream.ssrc, b"", min(missing, _MAX_MISSING))
             held.pop(0)

@@ -19,10 +19,10 @@ def xor(target: ptr8, start: int, pad: ptr8, size: int):  # noqa: F821
 
 
 @micropython.viper
-def copy(target: ptr8, start: int, source: ptr8, size: int):  # noqa: F821
+def copy(target: ptr8, start: int, source: ptr8, at: int, size: int):  # noqa: F821
     i = 0
     while i < size:
-        target[start + i] = source[i]
+        target[start + i] = source[at + i]
         i += 1
 
 

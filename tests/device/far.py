@@ -3,12 +3,14 @@
 from binascii import hexlify
 from os import urandom
 
-from sipwire.crypto import Crypto
+from sipwire.answer import make_answer
 from sipwire.g711 import PCMU
 from sipwire.message import Request
+from sipwire.offer import make_offer
 from sipwire.rtp import build_header, parse
-from sipwire.sdp import Session, make_answer, make_offer
+from sipwire.sdp import Session
 from sipwire.srtp import SUITES, SrtpReceiver, SrtpSender
+from sipwire.streams import Speaks
 from support import new_aes
 
 CONTACT = b"sip:alice@192.0.2.7:5060"  # the terminal's
@@ -106,10 +108,20 @@ def request(method, call_id, sender, to, cseq, uri=CONTACT, via=None, extra=(), 
     return made
 
 
-def offer(suites=(CM80, CM32), payload_types=(0, 8)):
-    """The far end's session description."""
-    cryptos = [Crypto.make(i + 1, name, KEYS[name]) for i, name in enumerate(suites)]
-    return make_offer(PEER_ADDRESS, 30000, 7, list(payload_types), cryptos).serialize()
+def offer(suites=(CM80, CM32), payload_types=(0, 8), **changes):
+    """The far end's session description; for ``changes`` see `speaks`."""
+    return make_offer(speaks(payload_types, suites, **changes), PEER_ADDRESS, 7).serialize()
+
+
+def speaks(payload_types=(0, 8), suites=(CM80, CM32), keys=KEYS, **changes):
+    """What the far end speaks, with keys by suite."""
+    return Speaks(30000, payload_types, suites, keys.__getitem__, **changes)
+
+
+def answer_to(body, payload_types=(0, 8), suites=(CM80, CM32), keys=KEYS, address=PEER_ADDRESS):
+    """The far end's answer to an offer, and the stream that it agrees on."""
+    made, [agreed] = make_answer(speaks(payload_types, suites, keys), Session.parse(body), address, 8)
+    return made.serialize(), agreed
 
 
 def invite(call_id=b"in-1", cseq=10, contact=PEER_CONTACT, body=None, from_tag=b"peer", **changes):
@@ -149,7 +161,7 @@ def accept(to, tag=b"t1", contact=PEER_CONTACT, change=None, extra=()):
     response = answer(to, 200, tag, extra, "OK")
     if contact:
         response.add("Contact", contact)
-    description = make_answer(Session.parse(to.body), PEER_ADDRESS, 30000, 8, [0, 8], KEYS)[0].serialize()
+    description, _ = answer_to(to.body)
     if change:
         assert change[0] in description, description
         description = description.replace(change[0], change[1])
@@ -172,7 +184,7 @@ def early(to, status=183, tag=b"t1", contact=PEER_CONTACT, change=None, keys=KEY
     response = answer(to, status, tag)
     if contact:
         response.add("Contact", contact)
-    description = make_answer(Session.parse(to.body), address, 30000, 8, [0, 8], keys)[0].serialize()
+    description, _ = answer_to(to.body, keys=keys, address=address)
     response.set_body(b"application/sdp", description.replace(*change) if change else description)
     return response
 

@@ -57,7 +57,7 @@ class _Model(Surroundings):
         phones = [end.phone for end in self.ends]
         if [phone.state for phone in phones] != ["talking", "talking"] or self.alice.call_id != self.bob.call_id:
             return
-        if any([phone._change.transaction or phone._ok for phone in phones]):
+        if any([phone.change.transaction or phone.ok for phone in phones]):
             return
         ours, theirs = self.alice.media.agreed, self.bob.media.agreed
         if (ours.local_key, ours.remote_key) != (theirs.remote_key, theirs.local_key):

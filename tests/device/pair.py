@@ -117,7 +117,7 @@ class Terminal:
     def receive(self, data):
         opened = self.agent.open(data, self.pair.now)
         if opened:
-            self.agent.take(opened, self.pair.now)
+            self.agent.take(self.agent.read(opened), self.pair.now)
 
     @property
     def timer_at(self):

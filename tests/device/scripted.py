@@ -19,6 +19,7 @@ from sipwire.digest_server import parse_credentials, serialize_challenge, verify
 from sipwire.hop import FRAME_MARK, HopReceiver, HopSender, derive_keys, frame_spi
 from sipwire.message import Request, parse
 from sipwire.srtp import SUITES
+from sipwire.streams import OFF, REQUIRED
 from sipwire.transaction import T1_MS
 from support import new_aes
 from terminal import demand, events
@@ -47,6 +48,7 @@ _MAX_STEPS = 20000  # of a clock: more deadlines than any test has are a loop wi
 def settings(**changes):
     """A configuration file's values."""
     values = {"user": "alice", "domain": "a.example", "ha1": SECRET.decode(), "neighbour": "192.0.2.1:5060"}
+    values["ring"] = False  # so that what the audio does is a call's; `test_media` and `test_app` ring
     values.update(changes)
     return values
 
@@ -91,44 +93,64 @@ class FakeMedia:
 
     Attributes:
         log: "start", "change", "go" and "stop", in order.
-        agreed: what the last start was given.
+        streams: what the last start was given.
+        agreed: the first of them.
         talks: whether the microphone is to be heard.
+        rings: whether the tone of a call that rings is to be heard.
         broken: an error that the next start raises.
+        policy: the configuration's, by which no stream without SRTP ever starts where it is to be SRTP.
     """
 
     timer_at = None
 
-    def __init__(self):
+    def __init__(self, policy=REQUIRED):
+        self.policy = policy
         self.log = []
         self.agreed = None
+        self.streams = []
         self.talks = False
         self.is_on = False
+        self.statistics = None
         self.broken = None
+        self.rings = False
 
-    def start(self, agreed, now, talks=True):
-        numbers = agreed.address.split(b".")
-        assert len(numbers) == 4, agreed.address
-        assert max([int(number) for number in numbers]) < 256, agreed.address
-        assert agreed.suite in SUITES
-        assert agreed.port
+    def start(self, streams, now, talks=True):
+        for agreed in streams:
+            numbers = agreed.address.split(b".")
+            assert len(numbers) == 4, agreed.address
+            assert max([int(number) for number in numbers]) < 256, agreed.address
+            assert self.policy != (OFF if agreed.suite else REQUIRED), agreed.suite
+            assert not agreed.suite or agreed.suite in SUITES
+            assert bool(agreed.local_key) == bool(agreed.remote_key) == bool(agreed.suite)
+            assert agreed.port
         if self.broken:
             error, self.broken = self.broken, None
             raise error
+        self.rings = False
         self.log.append("change" if self.is_on else "start")
         self.is_on = True
-        self.agreed = agreed
-        self.talks = talks and agreed.talks
+        self.streams = streams
+        self.agreed = streams[0]
+        self.talks = talks and self.agreed.talks
 
     def go(self, now):
         assert self.is_on, "go before start"
         self.log.append("go")
 
+    def ring(self, now):
+        self.rings = True
+
+    def quiet(self, now=None):
+        self.rings = False
+        if self.is_on:
+            self.is_on = False
+            self.statistics = STATISTICS
+            self.log.append("stop")
+
     def stop(self):
-        if not self.is_on:
-            return None
-        self.is_on = False
-        self.log.append("stop")
-        return STATISTICS
+        self.quiet()
+        statistics, self.statistics = self.statistics, None
+        return statistics
 
 
 class FakeAudio:
@@ -307,7 +329,7 @@ class World(Neighbour):
         self.config = make_config(settings(**changes))
         self.link = Link(new_aes)
         self.agent = UserAgent(self.link, ADDRESS + b":5060")
-        self.media = FakeMedia()
+        self.media = FakeMedia(self.config.srtp)
         self.calendar = Calendar()
         self.phone = Phone(self.config, self.agent, CONTACT, ADDRESS, self.media, self.calendar)
         self.agent.phone = self.phone
@@ -384,7 +406,7 @@ class World(Neighbour):
     def receive(self, datagram):
         """Let the terminal receive a datagram; returns whether it was a sign of life of the neighbour."""
         opened = self.agent.open(datagram, self.now)
-        return opened is not None and self.agent.take(opened, self.now)
+        return opened is not None and self.agent.take(self.agent.read(opened), self.now)
 
     def deliver(self, message, agreement=None):
         """Send the terminal a message in a frame, of the present agreement if no other is given."""

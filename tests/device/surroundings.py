@@ -121,7 +121,7 @@ class _End(Terminal):
     def call_id(self):
         """Of its call."""
         phone = self.phone
-        made = phone._dialog or phone._outset
+        made = phone.dialog or phone.outset
         return made and made.call_id
 
     def do(self, function, *arguments):
@@ -320,7 +320,7 @@ class Surroundings(Pair):
         if name == "calling":
             self.count("calls")
         elif name == "connected":
-            if end.phone._outset:
+            if end.phone.outset:
                 self.count("connected by setup key" if event["by"] == "setup-key" else "connected by neighbours")
             end.by = event.get("by")
         elif name == "failed" and not event.get("command"):

@@ -4,12 +4,12 @@ import os
 import sys
 import unittest
 
-from far import KEYS, Call, FarMedia, accept, answer, invite, options, request
+from far import Call, FarMedia, accept, answer, answer_to, invite, options, request
 from scripted import settings
 from whole import FakeWlan, Whole
 
 from sipwire.message import Request
-from sipwire.sdp import Session, make_answer
+from sipwire.sdp import Session
 from terminal import app, demand
 
 FAR = ("198.51.100.9", 30000)  # where the far end wants its speech
@@ -72,11 +72,12 @@ class LifeTest(Case):
         world = self.make(board={"led": 3}, wifi={"ssid": "x"}, **changes)
         world.run()
         self.assertEqual((world.board_settings, world.board.settings), ({"led": 3}, {"ssid": "x", "password": ""}))
-        sip, rtp = world.sockets
+        sip, rtp, rtcp = world.sockets
         # Connected: whatever does not come from the neighbour stays out.
         self.assertEqual((sip.bound, sip.connected), (("192.0.2.7", 5070), ("proxy.a.example", 5062)))
         self.assertEqual((rtp.bound, rtp.connected), (("192.0.2.7", 40010), None))
-        self.assertFalse(sip.blocking or rtp.blocking)
+        self.assertEqual((rtcp.bound, rtcp.connected), (("192.0.2.7", 40011), None))
+        self.assertFalse(sip.blocking or rtp.blocking or rtcp.blocking)
 
     def test_stays_registered(self):
         """Twenty minutes: keep-alives answered, refreshes granted, nothing to tell, and most of the time asleep."""
@@ -189,7 +190,7 @@ class LifeTest(Case):
 
         def is_too_much(size):
             asked.append(size)
-            return size > 2000
+            return size > 1600
 
         def scarce():
             refuse(world, is_too_much)
@@ -202,7 +203,7 @@ class LifeTest(Case):
         self.assertEqual(self.names(events), ["started", "registered", "status"])
         self.assertEqual([one.call_id for one in world.messages], [b"small"])
         self.assertEqual(events[-1]["dropped"], 1)
-        self.assertEqual(asked[:2], [4096, 1500])
+        self.assertEqual(asked[:3], [4096, 2000, 1500])
 
     def test_room_for_a_datagram(self):
         """Where there is not even so much, what has been answered is forgotten for it."""
@@ -213,7 +214,7 @@ class LifeTest(Case):
             (1000, lambda: refuse(world, lambda size: failures and failures.pop())),
             (1100, lambda: world.deliver(asked[0])),
             (1200, lambda: world.deliver(asked[1])),
-            (1300, lambda: failures.extend([4096, 1500])),
+            (1300, lambda: failures.extend([4096, 2000])),
             (1301, lambda: world.deliver(asked[2])),
             (1400, lambda: world.deliver(asked[0])),
         )
@@ -508,7 +509,7 @@ class BrokenAudioTest(Case):
 
         def ack():
             ok = world.last(200)
-            body = make_answer(Session.parse(ok.body), b"198.51.100.9", 30000, 8, [0], KEYS)[0].serialize()
+            body = answer_to(ok.body)[0]
             world.deliver(request("ACK", ok.call_id, ok.get("from"), ok.get("to"), ok.cseq.number, body=body))
 
         events = world.run(
@@ -610,8 +611,8 @@ class WifiTest(Case):
         events = world.run((5000, self.lose), (10000, "status"))
         self.assertEqual(self.names(events), ["started", "registered", "wifi", "registered", "status"])
         self.assertEqual(events[2]["error"], "lost")
-        self.assertEqual([one.is_open for one in world.sockets], [False, False, True, True])
-        self.assertEqual([one.bound[0] for one in world.sockets], ["192.0.2.43"] * 2 + ["192.0.2.46"] * 2)
+        self.assertEqual([one.is_open for one in world.sockets], [False] * 3 + [True] * 3)
+        self.assertEqual([one.bound[0] for one in world.sockets], ["192.0.2.43"] * 3 + ["192.0.2.46"] * 3)
         self.assertEqual(world.contact, b"<sip:alice@192.0.2.46:5060>")
 
     def test_no_way_back_at_first(self):
@@ -631,8 +632,8 @@ class WifiTest(Case):
                     what = {"bind": "192.0.2.46:5060: ", "connect": "neighbour 192.0.2.1: "}.get(name, "")
                     self.assertEqual(told[0], {"event": "error", "reason": "network: %s%s" % (what, error)})
                 self.assertEqual(self.names(events)[-2:], ["registered", "status"])
-                self.assertEqual([one for one in world.sockets if one.is_open], [world.sip, world.rtp])
-                self.assertEqual(len(world.polled), 3)
+                self.assertEqual([one for one in world.sockets if one.is_open], [world.sip, world.rtp, world.rtcp])
+                self.assertEqual(len(world.polled), 4)
 
     def test_no_way_without_wifi(self):
         """Where nobody can join a network the program ends, and says why."""

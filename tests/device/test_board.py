@@ -3,7 +3,7 @@ import sys
 import unittest
 
 from terminal import board
-from terminal.board import emulator
+from terminal.board import console, emulator
 from terminal.settings import ConfigError
 
 SILENCE = bytes(320)
@@ -80,14 +80,14 @@ class OpenTest(unittest.TestCase):
 class EmulatorTest(unittest.TestCase):
     def setUp(self):
         self.console = FakeConsole()
-        self.real = emulator.sys, emulator.select
-        emulator.sys = emulator.select = self.console
+        self.real = emulator.sys, console.sys, console.select
+        emulator.sys = console.sys = console.select = self.console
         self.files = {}
         emulator.open = self.open
         self.pcm = bytearray(320)
 
     def tearDown(self):
-        emulator.sys, emulator.select = self.real
+        emulator.sys, console.sys, console.select = self.real
         del emulator.open
 
     def open(self, name, mode):
@@ -122,9 +122,49 @@ class EmulatorTest(unittest.TestCase):
         self.console.data = b"call bob@b.exam"
         self.assertEqual(made.commands(), [])
         self.console.data = b"ple\r\n answer \n\nhang"
-        self.assertEqual(made.commands(), ["call bob@b.example", "answer", ""])
+        self.assertEqual(made.commands(), ["call bob@b.example", "answer"])
         self.console.data = b"up\n"
         self.assertEqual(made.commands(), ["hangup"])
+
+    def test_chat(self):
+        """What is typed goes at once, but for half a character and a full stop that may end it."""
+        made = self.make()
+        for typed, expected in (
+            (b"chat\n", ["chat"]),
+            (b"H", ["\0H"]),
+            (b"i.\xe2\x82", ["\0i."]),
+            (b"\xac\r", ["\0\u20ac\n"]),
+            (b".", []),
+            (b"..", ["\0..."]),
+            (b" no\n.\nhangup\n", ["\0 no\n", "hangup"]),
+            (b"x\n", ["x"]),
+        ):
+            self.console.data = typed
+            found = made.commands()
+            if found == ["chat"]:
+                made.console.is_chatting = True
+            self.assertEqual(found, expected)
+        self.console.data = b"chat\nstatus\n"  # both at once, and no call: what follows was no text
+        self.assertEqual([made.commands(), made.commands()], [["chat"], ["status"]])
+        self.console.data = b"chat\nyes\n.\nchat"
+        self.assertEqual(made.commands(), ["chat"])
+        made.console.is_chatting = True
+        self.assertEqual(made.commands(), ["\0yes\n"])
+        self.console.data += b"\n"
+        self.assertEqual(made.commands(), ["chat"])
+        made.console.is_chatting = True
+        self.console.data = b"\xff\xfe\xe2a\xf0\x9f\x98"
+        self.assertEqual(made.commands(), ["\0???a"])
+        self.console.data = b"\x80 " + b"y" * 2000
+        self.assertEqual(made.commands(), ["\0" + "\U0001f600 " + "y" * 2000])
+
+    def test_text_that_comes_with_its_command(self):
+        """What a person pastes, or a program writes, after ``chat`` is no command."""
+        made = self.make()
+        self.console.data = b"status\nchat\nanswer\n.\nhangup\n"
+        self.assertEqual(made.commands(), ["status", "chat"])
+        made.console.is_chatting = True
+        self.assertEqual(made.commands(), ["\0answer\n", "hangup"])
 
     def test_end_of_input(self):
         made = self.make()
@@ -311,10 +351,10 @@ class Esp32Test(unittest.TestCase):
         from terminal.board import esp32
 
         self.module = esp32
-        self.real = esp32.sys, esp32.select, esp32.time
+        self.real = esp32.sys, esp32.select, esp32.time, console.sys, console.select
         self.console = FakeConsole()
         self.time = FakeTime()
-        esp32.sys = esp32.select = self.console
+        esp32.sys = esp32.select = console.sys = console.select = self.console
         esp32.time = self.time
         FakePin.made = {}
         FakeI2S.made = []
@@ -322,7 +362,8 @@ class Esp32Test(unittest.TestCase):
         self.pcm = bytearray(320)
 
     def tearDown(self):
-        self.module.sys, self.module.select, self.module.time = self.real
+        module = self.module
+        module.sys, module.select, module.time, console.sys, console.select = self.real
         for name, module in self.before.items():
             if module is None:
                 del sys.modules[name]

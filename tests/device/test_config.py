@@ -28,13 +28,16 @@ VALUES = {
     "display_name": (["", "Alice Q.", 'A "Q" \\ B', "Älice"], [7, None, {}, "A\r\nX: y", "A\nB", "A\0B"]),
     "address": (["", "192.0.2.7"], [7, None]),
     "sip_port": ([1, 5060, 65535], [0, 65536, -1, "5060", 5060.5, None, True]),
-    "rtp_port": ([2, 40000, 65534], [0, 1, 65535, "40000", None, False]),
+    "rtp_port": ([2, 40000, 65532], [0, 1, 65533, "40000", None, False]),
     "expires_s": ([30, 86400], [29, 86401, "600", None]),
     "keepalive_s": ([1, 3600], [0, 3601, "25", None]),
     "codecs": (
         [["PCMU"], ["PCMA", "PCMU"]],
         [[], ["pcmu"], ["PCMU", "G729"], "PCMU", None, [0], [["PCMU"]], [None], [{}]],
     ),
+    "srtp": (["required", "opportunistic", "off"], ["", "Required", "none", 1, None, True]),
+    "text": ([True, False], [1, 0, "true", None]),
+    "ring": ([True, False], [1, 0, "yes", None]),
     "speed_dial": (["", "bob"], [7, None]),
     "wifi": ([{}, {"ssid": "x"}, {"ssid": "x", "password": "y"}], ["x", None, [], {"password": "y"}, {"ssid": 7}]),
     "board": ([{}, {"led": 2}], ["x", None, []]),
@@ -94,6 +97,11 @@ class ConfigTest(unittest.TestCase):
             for value in bad:
                 with self.subTest(key, value):
                     self.assertRefused(settings(**{key: value}), key)
+
+    def test_text_alone(self):
+        self.assertEqual(make_config(settings(codecs=[], text=True)).payload_types, [])
+        self.assertRefused(settings(codecs=[], text=False), "codecs: one wanted, where there is no text")
+        self.assertRefused(settings(codecs=["G729"], text=True), "codecs: PCMU and PCMA are known")
 
     def test_inside(self):
         """A mistake in an object is told with the name of that."""

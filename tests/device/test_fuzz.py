@@ -51,8 +51,8 @@ class FuzzTest(WorldCase):
         text = options(method="MESSAGE", call_id=branch())
         text.set_body(b"text/plain;charset=utf-8", b"Gr\xc3\xbc\xc3\x9fe")
         found = [invite(call_id=branch()), options(), options(method="CANCEL"), options(method="BYE"), text]
-        if phone._dialog is not None:
-            dialog = phone._dialog
+        if phone.dialog is not None:
+            dialog = phone.dialog
             call = Call(dialog.call_id, dialog.remote, dialog.local, dialog.remote_cseq)
             key = call.request("INFO")
             key.set_body(b"application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n")
@@ -61,10 +61,10 @@ class FuzzTest(WorldCase):
             body = offer() + random.choice((b"", b"a=sendonly\r\n", b"a=inactive\r\n"))
             for method in ("INVITE", "UPDATE", "INVITE", "UPDATE"):
                 found += [call.request(method, body=body, extra=contact), call.request(method, extra=contact)]
-            if phone._change.transaction:
+            if phone.change.transaction:
                 found += [accept(self.sent), answer(self.sent, 491), answer(self.sent, 488), answer(self.sent, 100)] * 2
             if phone.state == "ringing":
-                call.invite = phone._invite.request
+                call.invite = phone.invite.request
                 found += [call.like_invite("CANCEL"), call.invite]
         elif phone.state in ("calling", "cancelling"):
             sent = self.sent

@@ -16,9 +16,13 @@ def sound(number, size=FRAME):
 
 class Case(unittest.TestCase):
     start = 1000
+    repeats = 0  # so that what is missing shows
+    adapts = False  # so that nothing is skipped but for that it is too much
 
     def setUp(self):
-        self.buffer = JitterBuffer()
+        self.buffer = JitterBuffer(bytearray(2048), self.repeats)
+        if not self.adapts:
+            self.buffer._look = lambda early: None
         self.buffer.begin(SILENCE)
         self.frame = bytearray(FRAME)
 
@@ -264,6 +268,110 @@ class WrapTest(Case):
         self.assertPlays(None, None, None, 0, 1, None, 3, 4, 5, None)
         self.put(2)
         self.assertCounts(late=1, waited=1)
+
+
+class ConcealTest(Case):
+    """What is missing is made up for by what was played last, three times at most."""
+
+    repeats = 3
+
+    def test_lost(self):
+        for i in (0, 1, 3, 8, 9):
+            self.put(i)
+        self.assertPlays(None, None, None, 0, 1, 1, 3, 3, 3, 3, None, 8, 9)
+        self.assertCounts()
+        self.assertEqual(self.buffer.concealed, 5)
+
+    def test_waited_for(self):
+        self.fill()
+        self.assertPlays(0, 1, 2, 2, 2, 2, None, None)
+        self.put(3)
+        self.assertPlays(3, 3)
+        self.assertCounts(waited=6)
+        self.assertEqual(self.buffer.concealed, 0)
+
+    def test_nothing_of_another_stream(self):
+        self.fill()
+        self.assertPlays(0)
+        self.buffer.change(SILENCE)
+        self.assertPlays(None, None)
+        self.start = 99000
+        self.fill()
+        self.assertPlays(0, 1, 2, 2)
+
+    def test_one_in_a_hundred(self):
+        """Each loss is one repetition, and moves nothing."""
+        self.fill()
+        for i in range(3, 600):
+            if i % 100:
+                self.put(i)
+            expected = i - 3
+            self.assertPlays(expected if expected % 100 or not expected else expected - 1)
+        self.assertCounts()
+        self.assertEqual(self.buffer.concealed, 5)
+
+
+class AdaptTest(Case):
+    repeats = 3
+    adapts = True
+
+    def run_for(self, ms, late=None, ppm=0):
+        """A sender whose clock is that much fast, and packets that are late by ``late(number)`` ms.
+
+        Returns:
+            The longest time without a new sound, in ms.
+        """
+        waiting = []  # (when, number) of those that are under way
+        sent = gap = longest = 0
+        for tick in range(ms // 20):
+            while sent * (20000 - ppm // 50) <= 20000 * tick:
+                waiting.append((sent * (20000 - ppm // 50) + (1000 * late(sent) if late else 0), sent))
+                sent += 1
+            for at, number in sorted(waiting):
+                if at <= 20000 * tick:
+                    self.put(number)
+            waiting = [one for one in waiting if one[0] > 20000 * tick]
+            before = self.buffer.waited + self.buffer.concealed
+            self.take()
+            gap = gap + 20 if self.buffer.waited + self.buffer.concealed != before else 0
+            longest = max(longest, gap)
+        return longest
+
+    def test_no_jitter(self):
+        """60 ms are good, and stay."""
+        self.assertEqual(self.run_for(20000), 0)
+        self.assertEqual(self.buffer.delay, 480)
+        self.assertCounts()
+
+    def test_much_jitter(self):
+        """Packets up to 150 ms late: the buffer grows until none is lost, and shrinks again when they come in time."""
+        random.seed(5)
+        self.run_for(20000, lambda i: random.randrange(150))
+        grown = self.buffer.delay
+        late = self.buffer.late
+        self.assertTrue(560 <= grown <= 1600, grown)
+        self.assertTrue(late < 20, late)
+        self.start += 1000 * FRAME
+        self.run_for(30000)  # what is under way from before goes on
+        self.assertTrue(320 <= self.buffer.delay < 520, self.buffer.delay)
+        self.assertEqual(self.buffer.late, late)
+
+    def test_never_more_than_200_ms(self):
+        random.seed(6)
+        self.run_for(20000, lambda i: random.randrange(400))
+        self.assertTrue(self.buffer.delay <= 1600, self.buffer.delay)
+
+    def test_clocks_that_differ(self):
+        """100 ppm either way, for ten minutes: three frames too many or too few, one at a time."""
+        for ppm in (100, -100):
+            self.setUp()
+            buffer = self.buffer
+            longest = self.run_for(600000, ppm=ppm)
+            self.assertTrue(longest <= 20, longest)
+            self.assertEqual(buffer.late, 0)
+            self.assertTrue(buffer.waited <= 6 and buffer.skipped <= 6 * FRAME, (ppm, buffer.waited, buffer.skipped))
+            self.assertTrue(312 <= buffer.delay < 520, buffer.delay)
+            self.assertTrue(buffer.skipped if ppm > 0 else buffer.delay < 480)
 
 
 class SizeTest(Case):

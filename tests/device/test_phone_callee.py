@@ -1,9 +1,10 @@
 import unittest
 
-from far import CM80, CONTACT, KEYS, PEER, PEER_ADDRESS, invite, offer, request
+from far import CM80, CONTACT, KEYS, PEER, PEER_ADDRESS, invite, offer, request, speaks
 from scripted import ADDRESS, LIFE_MS, RING_MS, STATISTICS, WorldCase
 
-from sipwire.sdp import Session, accept_answer
+from sipwire.offer import accept_answer
+from sipwire.sdp import Session
 from terminal.useragent import ALLOW
 
 REPEATS_MS = [500, 1500, 3500, 7500, 11500, 15500, 19500, 23500, 27500, 31500]  # T1 doubling to T2
@@ -128,7 +129,7 @@ class AnswerTest(WorldCase):
             self.assertEqual(ok.get_all(name), [value])
         self.assertEqual(ok.get_all("record-route"), [value for _, value in ROUTES])
         self.assertEqual(ok.get("content-type"), b"application/sdp")
-        theirs = accept_answer(Session.parse(offer()), Session.parse(ok.body))
+        [theirs] = accept_answer(speaks(), Session.parse(offer()), Session.parse(ok.body))
         self.assertEqual((theirs.address, theirs.port, theirs.suite), (ADDRESS, 40000, CM80))
         self.assertEqual(self.phone.state, "answered")
         self.assertEqual(world.media.log, ["start"])  # and no go: the far end has not our keys yet

@@ -35,7 +35,7 @@ class InviteTest(WorldCase):
             described = Session.parse(sent.body)
             [audio] = described.media
             self.assertEqual((audio.kind, audio.port, audio.proto), (b"audio", 40000, b"RTP/SAVP"))
-            self.assertEqual((audio.formats, described.address(audio)), ([b"0"], ADDRESS))
+            self.assertEqual((audio.formats, described.address(audio)), ([b"0", b"101"], ADDRESS))
             self.assertEqual(
                 [(crypto.tag, crypto.suite) for crypto in audio.cryptos()],
                 [(1, b"AES_CM_128_HMAC_SHA1_80"), (2, b"AES_CM_128_HMAC_SHA1_32")],
@@ -51,7 +51,7 @@ class InviteTest(WorldCase):
         world.register()
         sent = world.dial()
         self.assertEqual(sent.from_.display, '"Alice A  Älice"'.encode())
-        self.assertEqual(Session.parse(sent.body).media[0].formats, [b"0", b"8"])
+        self.assertEqual(Session.parse(sent.body).media[0].formats, [b"0", b"8", b"101"])
 
     def test_targets(self):
         world = self.world

@@ -2,10 +2,11 @@
 
 import unittest
 
-from far import CM32, CM80, CONTACT, KEYS, PEER_ADDRESS, PEER_CONTACT, accept, answer, offer, request
+from far import CM32, CM80, CONTACT, KEYS, PEER_ADDRESS, PEER_CONTACT, accept, answer, answer_to, offer, request, speaks
 from scripted import LIFE_MS, WorldCase
 
-from sipwire.sdp import Session, make_answer
+from sipwire.offer import make_offer
+from sipwire.sdp import Session
 
 METHODS = ("INVITE", "UPDATE")
 
@@ -136,10 +137,10 @@ class MoveTest(Case):
             for body, status in ((offer(), 200), (offer().replace(b"SAVP", b"AVP"), 488)):
                 where = b"<sip:bob@198.51.100.%d>" % call.cseq
                 response = self.change(call, method, body, extra=[("Contact", where)])
-                self.assertEqual((response.status, self.phone._dialog.target), (status, where[1:-1]))
+                self.assertEqual((response.status, self.phone.dialog.target), (status, where[1:-1]))
             self.world.deliver(call.request("INFO", extra=[("Contact", b"<sip:evil@x>")]))
             self.world.take()
-            self.assertEqual(self.phone._dialog.target, where[1:-1])
+            self.assertEqual(self.phone.dialog.target, where[1:-1])
 
     def test_version(self):
         """RFC 3264 section 8: of our o= line nothing but the version changes, by one each time."""
@@ -152,6 +153,21 @@ class MoveTest(Case):
             self.assertEqual(self.change(call, method, offer().replace(b"SAVP", b"AVP")).status, 488)
             session, number, rest = version(self.accepted(call, method, offer()))
             self.assertEqual((session, number, rest), (first[0], first[1] + i + 1, first[2]))
+
+
+class AddedTest(Case):
+    def test_text(self):
+        """The far end has our key with the 200: no ACK says so to an UPDATE, and nobody has to write first."""
+        world = self.start_anew(text=True)
+        world.register()
+        for method in METHODS:
+            call = world.talk_as_callee(call_id=method.encode())
+            world.media.log = []
+            body = make_offer(speaks(text_port=30002), PEER_ADDRESS, 7).serialize()
+            self.assertEqual([media.port for media in self.accepted(call, method, body).media], [40000, 40002])
+            self.assertEqual(world.media.log, ["change", "go"])
+            self.phone.hang_up(world.now)
+            self.forget()
 
 
 class RefusedTest(Case):
@@ -277,7 +293,7 @@ class OrderTest(Case):
             self.assertEqual(self.change(call, method, offer()).status, 491)
         world.deliver(call.request("UPDATE"))
         self.assertSent((200, "UPDATE"))
-        body = make_answer(Session.parse(ok.body), PEER_ADDRESS, 30000, 1, [0], KEYS)[0].serialize()
+        body = answer_to(ok.body, (0,))[0]
         world.deliver(request("ACK", call.call_id, call.local, call.remote, 10, body=body))
         self.assertEqual(self.phone.state, "talking")
 
@@ -295,7 +311,7 @@ class OrderTest(Case):
             self.assertTrue(0 <= min(seen) < max(seen) <= 10, seen)
             world.deliver(call.request("UPDATE", extra=[("Contact", b"<sip:bob@198.51.100.99>")]))
             self.assertSent((200, "UPDATE"))
-            self.assertEqual(self.phone._dialog.target, b"sip:bob@198.51.100.99")
+            self.assertEqual(self.phone.dialog.target, b"sip:bob@198.51.100.99")
             self.assertEqual((self.phone.state, world.media.log), ("ringing", []))
             self.phone.reject(world.now)
             self.forget()
@@ -361,15 +377,15 @@ class OfferlessTest(Case):
         world.deliver(call.request("INVITE", extra=[("Contact", PEER_CONTACT)]))
         offered = Session.parse(world.take_one().body)
         [audio] = offered.media
-        self.assertEqual((audio.formats, [one.suite for one in audio.cryptos()]), ([b"0", b"8"], [CM80, CM32]))
+        self.assertEqual((audio.formats, [one.suite for one in audio.cryptos()]), ([b"0", b"8", b"101"], [CM80, CM32]))
         self.assertNotIn(before.local_key, [one.keys[0].key_salt for one in audio.cryptos()])
         self.assertEqual(version(offered)[1], 2)
         self.assertEqual(world.media.agreed, before)  # until somebody has answered
         for method in METHODS:
             self.assertEqual(self.change(call, method, offer()).status, 491)
-        answered, theirs = make_answer(offered, b"203.0.113.9", 5004, 1, [8], {CM32: KEYS[CM32]})
+        answered, theirs = answer_to(offered.serialize(), (8,), (CM32,), address=b"203.0.113.9")
         call.cseq = 11
-        world.deliver(call.ack(body=answered.serialize()))
+        world.deliver(call.ack(body=answered))
         agreed = world.media.agreed
         self.assertEqual((agreed.address, agreed.payload_type, agreed.suite), (b"203.0.113.9", 8, CM32))
         self.assertEqual(agreed.local_key, theirs.remote_key)

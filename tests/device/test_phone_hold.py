@@ -220,7 +220,7 @@ class AnswerTest(Case):
             (b"", b"sip:bob@203.0.113.1"),
             (b"<tel:1>", b"sip:bob@203.0.113.1"),
         ):
-            sent = self.held(not self.phone._session.is_held)
+            sent = self.held(not self.phone.session.is_held)
             world.deliver(accept(sent, contact=contact))
             self.assertEqual(world.take_one("ACK").uri, target)
         self.phone.hang_up(world.now)
@@ -260,7 +260,7 @@ class GlareTest(Case):
         for _, low, high in zip(self.kinds(), (2100, 0), (4000, 2000)):
             waited = []
             for _ in range(12):
-                sent = self.held(not self.phone._session.is_held)
+                sent = self.held(not self.phone.session.is_held)
                 world.deliver(answer(sent, 491))
                 self.assertSent("ACK")
                 self.assertEqual(self.phone.state, "talking")

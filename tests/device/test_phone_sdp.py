@@ -2,10 +2,25 @@
 
 import unittest
 
-from far import CM32, CM80, KEYS, PEER_ADDRESS, accept, answer, branch, invite, offer
+from far import (
+    CM32,
+    CM80,
+    KEYS,
+    PEER_ADDRESS,
+    PEER_CONTACT,
+    accept,
+    answer,
+    answer_to,
+    branch,
+    invite,
+    offer,
+    speaks,
+)
 from scripted import WorldCase
 
-from sipwire.sdp import Session, make_answer
+from sipwire.answer import make_answer
+from sipwire.offer import make_offer
+from sipwire.sdp import Session
 
 # (old, new) of a session description that is no answer to the terminal's offer, and what the terminal says of it.
 BAD_ANSWERS = [
@@ -45,8 +60,8 @@ BAD_ANSWERS = [
 # (old, new) of an offer that can't be accepted, and why.
 BAD_OFFERS = [
     (b"RTP/SAVP", b"RTP/AVP", b"no SRTP"),
-    (b"RTP/SAVP", b"RTP/SAVPF", b"no SRTP"),
-    (b"RTP/SAVP", b"UDP/TLS/RTP/SAVPF", b"no SRTP"),
+    (b"RTP/SAVP", b"RTP/SAVPF", b"no feedback"),
+    (b"RTP/SAVP", b"UDP/TLS/RTP/SAVPF", b"no DTLS"),
     (b"a=crypto", b"a=nocrypto", b"no suite"),
     (b"AES_CM_128", b"AES_256_CM", b"no suite"),
     (b"inline:", b"inline:AA", b"no suite"),
@@ -114,6 +129,48 @@ class AnsweredTest(WorldCase):
             self.assertSent("ACK", "BYE")
             self.assertEqual(world.media.log, [])
             self.assertEvents(("ended", {}))
+
+
+class TextAloneTest(WorldCase):
+    """A terminal without a microphone writes, and is read."""
+
+    def setUp(self):
+        super().setUp()
+        self.world = self.start_anew(codecs=[], text=True)
+        self.world.register()
+
+    def peer(self, **changes):
+        """What the far end speaks."""
+        return speaks(text_port=30002, events=True, **changes)
+
+    def test_it_offers_text(self):
+        world = self.world
+        sent = world.dial()
+        [media] = Session.parse(sent.body).media
+        self.assertEqual((media.kind, media.port, media.proto), (b"text", 40002, b"RTP/SAVP"))
+        made, [agreed] = make_answer(self.peer(), Session.parse(sent.body), PEER_ADDRESS, 8)
+        ok = answer(sent, 200, extra=(("Contact", PEER_CONTACT),))
+        ok.set_body(b"application/sdp", made.serialize())
+        world.deliver(ok)
+        [stream] = world.media.streams
+        self.assertEqual((stream.kind, stream.port, stream.red_type), (b"text", 30002, agreed.red_type))
+        self.assertEqual(stream.local_key, agreed.remote_key)
+
+    def test_it_takes_text_and_no_speech(self):
+        world = self.world
+        world.deliver(invite(body=make_offer(self.peer(), PEER_ADDRESS, 7).serialize()))
+        world.take()
+        self.phone.answer(world.now)
+        audio, text = Session.parse(world.take_one().body).media
+        self.assertEqual((audio.kind, audio.port), (b"audio", 0))
+        self.assertEqual((text.kind, text.port), (b"text", 40002))
+        self.assertEqual([stream.kind for stream in world.media.streams], [b"text"])
+
+    def test_speech_alone_is_refused(self):
+        world = self.world
+        world.deliver(invite(body=offer()))
+        response = world.take_one()
+        self.assertEqual((response.status, response.get("warning")), (488, b'399 terminal "no text"'))
 
 
 class OfferedTest(WorldCase):
@@ -257,8 +314,8 @@ class OfferlessTest(WorldCase):
         ok = world.take_one()
         self.assertEqual((ok.get("content-type"), world.media.log), (b"application/sdp", []))
         offered = Session.parse(ok.body)
-        description, agreed = make_answer(offered, PEER_ADDRESS, 30000, 1, [0], KEYS)
-        return call, offered.media, description.serialize(), agreed
+        description, agreed = answer_to(ok.body, (0,))
+        return call, offered.media, description, agreed
 
     def test_good(self):
         world = self.world

@@ -5,12 +5,11 @@ import json
 import unittest
 
 from far import (
-    KEYS,
-    PEER_ADDRESS,
     PEER_CONTACT,
     Call,
     accept,
     answer,
+    answer_to,
     early,
     invite,
     offer,
@@ -22,9 +21,24 @@ from whole import FakeWlan, Whole
 
 from sipwire.dialog import Dialog
 from sipwire.message import Message, Request
-from sipwire.sdp import Session, make_answer
 from sipwire.transaction import Transaction
-from terminal import accepting, answering, app, events, media, offers, phone, proof, texting, useragent
+from terminal import (
+    accepting,
+    answering,
+    app,
+    called,
+    calling,
+    changing,
+    events,
+    offering,
+    phone,
+    proof,
+    reports,
+    speech,
+    stream,
+    texting,
+    useragent,
+)
 from terminal.link import Link
 
 
@@ -70,10 +84,13 @@ STEPS += [
     (phone.Phone, name)
     for name in ("handle_request", "handle_ack", "handle_cancel", "dial", "answer", "hang_up", "hold", "move")
 ]
-STEPS += [(useragent, "parse"), (useragent, "token"), (proof, "authenticate"), (phone, "cancel_for")]
-STEPS += [(answering, "make_answer"), (accepting, "accept_answer"), (offers, "make_offer")]
-STEPS += [(texting, name) for name in ("send_text", "take_text", "take_digit", "outset")] + [(phone, "outset")]
-STEPS += [(media, name) for name in ("SrtpSender", "SrtpReceiver", "Codec")]
+STEPS += [(useragent, "parse"), (useragent, "token"), (called, "token"), (proof, "authenticate"), (phone, "cancel_for")]
+STEPS += [(answering, "take_offer"), (accepting, "accept_answer")]
+STEPS += [(offering, name) for name in ("make_offer", "write_answer")]
+STEPS += [(texting, name) for name in ("send_text", "take_text", "take_digit", "outset")] + [(calling, "outset")]
+STEPS += [(stream, "SrtpSender"), (stream, "SrtpReceiver"), (speech, "Codec"), (reports, "SrtcpSender")]
+STEPS += [(calling, "dial"), (calling, "take"), (called, "ring"), (called, "answer")]
+STEPS += [(changing, "reinvite"), (changing, "changed")]
 STEPS += [(app, name) for name in ("UserAgent", "Media", "Phone", "Registration", "_socket", "_resolve")]
 
 START_MS = 60000  # of a call; a failed registration has been made good by then
@@ -103,7 +120,9 @@ class Faulty(Whole):
         self._calm = 1  # while it is not 0 no step is counted
         self._real = []
         # What is unloaded now would come back without the steps in it.
-        self._undo = keep_loaded([accepting, answering, proof, texting])
+        self._undo = keep_loaded(
+            [accepting, answering, called, calling, changing, offering, proof, reports, speech, stream, texting]
+        )
         events.json = Json
         app.gc = events.gc = Gc
         for owner, name in STEPS:
@@ -217,7 +236,7 @@ class Faulty(Whole):
             ok = finals[-1].status == 200
             body = b""
             if ok and not current.body:
-                body = make_answer(Session.parse(finals[-1].body), PEER_ADDRESS, 30000, 8, [0], KEYS)[0].serialize()
+                body = answer_to(finals[-1].body)[0]
             names = (b"starving", asked.get("from"), finals[-1].get("to"), number)
             self.deliver(request("ACK", *names, via=None if ok else current.via.branch, body=body))
         elif not finals and (method != "INVITE" or not answers):

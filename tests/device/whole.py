@@ -8,6 +8,7 @@ from scripted import ADDRESS, FakeAudio, Neighbour, Printed, settings
 
 from sipwire.message import Request
 from terminal import app
+from terminal.board import console
 from terminal.config import make_config
 
 
@@ -15,7 +16,7 @@ class FakeSocket:
     """A UDP socket of the `Whole`.
 
     Attributes:
-        inbox: datagrams to receive; an exception is raised instead.
+        inbox: datagrams to receive, or (datagram, address that it comes from); an exception is raised instead.
         sent: (datagram, address) of what was sent to an address.
     """
 
@@ -47,13 +48,17 @@ class FakeSocket:
     def close(self):
         self.is_open = False
 
-    def recv(self, size):
+    def recvfrom(self, size):
         if not self.inbox:
             raise OSError(errno.EAGAIN)
         datagram = self.inbox.pop(0)
         if isinstance(datagram, Exception):
             raise datagram
-        return datagram[:size]
+        datagram, source = datagram if isinstance(datagram, tuple) else (datagram, ("198.51.100.9", 30000))
+        return datagram[:size], source
+
+    def recv(self, size):
+        return self.recvfrom(size)[0]
 
     def send(self, data):
         if self.fails:
@@ -118,9 +123,36 @@ class FakeClock:
         return self.world.now
 
 
+class FakeInput:
+    """Standard input: the real `console.Console` reads it."""
+
+    POLLIN = 1
+
+    def __init__(self):
+        self.data = b""
+        self.stdin = self.buffer = self
+
+    def poll(self, ms=None):
+        return self if ms is None else self.data
+
+    def register(self, item, events):
+        assert item is self
+
+    def read(self, size):
+        got, self.data = self.data[:size], self.data[size:]
+        return got
+
+
 class FakeBoard:
+    """A board.
+
+    Attributes:
+        typed: command lines, exceptions to raise, and as bytes what keys send to the console.
+    """
+
     def __init__(self, world):
         self.world = world
+        self.console = console.Console()
         self.audio = FakeAudio()
         self.typed = []
         self.shown = []
@@ -139,10 +171,16 @@ class FakeBoard:
 
     def commands(self):
         typed, self.typed = self.typed, []
+        found = []
         for one in typed:
             if isinstance(one, type):
                 raise one("as told")
-        return typed
+            if isinstance(one, bytes):
+                console.sys.data += one
+                found += self.console.read()
+            else:
+                found.append(one)
+        return found
 
     def show(self, state):
         self.shown.append(state)
@@ -172,7 +210,7 @@ class Whole(Neighbour):
         changes: of the configuration.
 
     Attributes:
-        script: (time, action) in order of time; an action is a command line, or a function.
+        script: (time, action) in order of time; an action is a command line, keys as bytes, or a function.
         messages: all that came in frames and needs no tending, as messages.
         serves: whether the neighbour answers at all.
         broken: errors that the sockets' functions will raise, in a list by the function's name.
@@ -180,6 +218,7 @@ class Whole(Neighbour):
         unnamed: how often still no name server will know the neighbour's name.
         registers, contact: how many REGISTERs came, and the last one's Contact.
         waits: how long the main loop was willing to wait, each time.
+        terminal: the `app.Terminal` that ran last.
     """
 
     def __init__(self, **changes):
@@ -197,6 +236,8 @@ class Whole(Neighbour):
         self.registers = 0
         self._branch = self._answer = None  # of the last plain REGISTER, which may be repeated
         self.contact = b""
+        self.real_console = console.sys, console.select
+        console.sys = console.select = FakeInput()
         self.board = FakeBoard(self)
         changes.setdefault("address", ADDRESS.decode())
         self.config = make_config(settings(**changes))
@@ -209,6 +250,7 @@ class Whole(Neighbour):
 
     def close(self):
         app.socket, app.select, app.sleep_ms, app.Clock, app.open_board = self.real
+        console.sys, console.select = self.real_console
         self.printed.close()
         gc.threshold(-1)
 
@@ -219,7 +261,8 @@ class Whole(Neighbour):
     def run(self, *script):
         """Run a terminal with these things happening; it is told to quit at their end. Returns its events."""
         self.script = list(script) + [(script[-1][0] + 1000 if script else 1000, "quit")]
-        app.Terminal(self.config).run()
+        self.terminal = app.Terminal(self.config)
+        self.terminal.run()
         return self.printed.take()
 
     # Time.
@@ -248,8 +291,17 @@ class Whole(Neighbour):
         return [one for one in self.sockets if one.connected][-1]
 
     @property
+    def media_sockets(self):
+        """Those of the terminal's present address: for RTP and RTCP of speech, and where there is text those of it."""
+        return [one for one in self.sockets if not one.connected][-4 if self.config.text else -2 :]
+
+    @property
     def rtp(self):
-        return [one for one in self.sockets if not one.connected][-1]
+        return self.media_sockets[0]
+
+    @property
+    def rtcp(self):
+        return self.media_sockets[1]
 
     def deliver(self, message, agreement=None):
         data = message if isinstance(message, bytes) else message.serialize()

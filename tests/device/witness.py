@@ -49,9 +49,10 @@ class WitnessedMedia(FakeMedia):
         super().__init__()
         self.end = end
 
-    def start(self, agreed, now, talks=True):
-        super().start(agreed, now, talks)
-        self.end.pair.witness.protects(self.end, agreed)
+    def start(self, streams, now, talks=True):
+        super().start(streams, now, talks)
+        for agreed in streams:
+            self.end.pair.witness.protects(self.end, agreed)
 
 
 class Witness:

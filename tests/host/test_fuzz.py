@@ -14,6 +14,7 @@ from torture.messages import damaged, octets
 
 from neighbour.aes import new_aes
 from sipwire.agreement import parse_mechanisms
+from sipwire.answer import make_answer
 from sipwire.crypto import Crypto
 from sipwire.digest import Challenge
 from sipwire.digest_server import parse_credentials
@@ -21,9 +22,11 @@ from sipwire.errors import ParseError, SecurityError, SipError
 from sipwire.headers import Address, CSeq, Via
 from sipwire.hop import HopReceiver, HopSender, derive_keys
 from sipwire.message import Request, Response, parse
-from sipwire.sdp import Session, accept_answer, make_answer, make_offer
+from sipwire.offer import accept_answer, make_offer
+from sipwire.sdp import Session
 from sipwire.srtp import SUITES, SrtpReceiver, SrtpSender
 from sipwire.stream import PONG, StreamParser
+from sipwire.streams import Speaks
 from sipwire.uri import Uri
 
 VECTORS = ROOT / "tests" / "vectors"
@@ -135,10 +138,10 @@ def test_descriptions(body: bytes) -> None:
     try:
         session = Session.parse(body)
         assert Session.parse(session.serialize()).serialize() == session.serialize()
-        crypto = Crypto.make(1, b"AES_CM_128_HMAC_SHA1_80", bytes(30))
-        answer, _ = make_answer(session, b"192.0.2.1", 4000, 1, [0], {b"AES_CM_128_HMAC_SHA1_80": bytes(30)})
+        speaks = Speaks(4000, [0, 8], [b"AES_CM_128_HMAC_SHA1_80"], lambda _: bytes(30), 4002, events=True, mux=True)
+        answer, _ = make_answer(speaks, session, b"192.0.2.1", 1)
         assert len(answer.media) == len(session.media)
-        accept_answer(make_offer(b"192.0.2.1", 4000, 1, [0, 8], [crypto]), session)
+        accept_answer(speaks, make_offer(speaks, b"192.0.2.1", 1), session)
     except ParseError as error:
         assert_status(error)
 

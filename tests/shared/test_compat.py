@@ -53,7 +53,7 @@ class LoopTest(unittest.TestCase):
     def test_copy_and_differs(self):
         for module in (plain, compat):
             data = bytearray(10)
-            module.copy(data, 3, b"abcdef", 4)
+            module.copy(data, 3, b"-abcdef", 1, 4)
             self.assertEqual(data, bytearray(b"\0\0\0abcd\0\0\0"))
             self.assertEqual(module.differs(data, 3, b"abcdef", 4), 0)
             self.assertEqual(module.differs(data, 3, b"abcdef", 0), 0)

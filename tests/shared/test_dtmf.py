@@ -33,6 +33,20 @@ def send(sender, frames, timestamp=0, frame=160):
 
 
 class SenderTest(unittest.TestCase):
+    def test_begun_anew(self):
+        """Under another SSRC with another clock: what had begun is over, what waits comes at once."""
+        for timestamp in (0, 0x80000000, 0x100, 0xFFFFFF00):
+            sender = DtmfSender()
+            sender.press("12", 100)
+            self.assertEqual(len(send(sender, 2, 0x1000)), 2)
+            sender.begin_anew()
+            sent = send(sender, 20, timestamp)
+            self.assertEqual((sent[0][0], sent[0][1][12]), (0, 2))
+            self.assertFalse(sender.is_busy())
+            sender.press("3", 100)
+            sender.begin_anew()
+            self.assertEqual([packet[12] for _, packet in send(sender, 9, timestamp + 7)], [3] * 7)
+
     def test_one_digit(self):
         sender = DtmfSender()
         self.assertFalse(sender.is_busy())

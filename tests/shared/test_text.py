@@ -315,6 +315,12 @@ class ReceiverTest(unittest.TestCase):
         # Then the wait for the first gap is over, and only for that.
         self.assertEqual(self.take(rtp(35, 0, b"x", T140)), [(SSRC, "\ufffdx")])
 
+    def test_holds_no_more_bytes_than_it_may(self):
+        self.take(rtp(1, 0, b"a", T140))
+        self.assertEqual(self.take(rtp(3, 0, b"x" * 700, T140)), [])
+        self.assertEqual(self.take(rtp(4, 0, b"y" * 324, T140)), [])
+        self.assertEqual(self.take(rtp(5, 0, b"z", T140)), [(SSRC, "\ufffd" + "x" * 700 + "y" * 324 + "z")])
+
     def test_long_gap(self):
         self.take(rtp(1, 0, b"a", T140))
         self.take(rtp(2002, 0, b"b", T140))

@@ -21,7 +21,24 @@ from fuzzing import harnesses, packets, reference, sealed, sending, texts
 from fuzzing.harnesses import HARNESSES, LIMIT_MS, SlowError, judge, max_bytes, seeds
 from neighbour.agent import aib, freshness, mime, path, revocation, security, trust
 from neighbour.agent.cms import enveloped, signed
-from sipwire import dtmf, headers, hop, message, reception, replay, rtcp, sdp, srtcp, srtp, stream, text, uri
+from sipwire import (
+    answer,
+    dtmf,
+    headers,
+    hop,
+    message,
+    offer,
+    reception,
+    replay,
+    rtcp,
+    sdp,
+    srtcp,
+    srtp,
+    stream,
+    streams,
+    text,
+    uri,
+)
 
 RUNS = int(os.environ.get("WISP_FUZZ", "100000"))
 
@@ -171,9 +188,12 @@ BROKEN: list[tuple[str, object, str, object]] = [
     ("auth", texts, "verify", ignored),
     ("auth", texts, "serialize_challenge", lambda one: b'Digest realm="%s", nonce="%s"' % (one.realm, one.nonce)),
     ("auth", texts, "parse_scheme", lambda value: (value, [])),
-    ("sdp", sdp, "_SAVP", b"RTP/AVP"),
+    ("sdp", answer, "SAVP", b"RTP/AVP"),
+    ("sdp", answer, "_refusal", lambda *_: ""),
+    ("sdp", offer, "_protect", ignored_all),
+    ("sdp", streams.Speaks, "takes", lambda *_: True),
     ("sdp", sdp.Session, "serialize", replaced(sdp.Session.serialize, lambda text: text + b"a=x")),  # type: ignore[operator]
-    ("sdp", sdp, "_choose_codec", lambda *_: 0),
+    ("sdp", answer, "formats", lambda _: [(b"0", b"pcmu/8000"), (b"98", b"t140/1000")]),
     ("srtp", srtp, "differs", lambda *_: 0),
     ("srtp", srtcp, "same", ignored),
     ("srtp", replay.ReplayWindow, "is_fresh", ignored),
@@ -188,7 +208,7 @@ BROKEN: list[tuple[str, object, str, object]] = [
     ("text", text.TextReceiver, "_stream", lambda _, packet: text._Stream(bytes(packet[8:12]))),
     ("dtmf", dtmf, "_LATE_MS", 0),
     ("dtmf", dtmf, "_TIMEOUT_MS", 400),
-    ("dtmf", dtmf.DtmfReceiver, "_close", lambda _: []),
+    ("dtmf", dtmf.DtmfReceiver, "close", lambda _: []),
     ("frame", hop, "same", ignored),
     ("frame", replay.ReplayWindow, "is_fresh", ignored),
     ("stream", stream.StreamParser, "receive", forgetful(stream.StreamParser.receive)),

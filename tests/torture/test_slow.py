@@ -10,13 +10,15 @@ from collections.abc import Callable
 import pytest
 
 from fuzzing.harnesses import LIMIT_MS
-from sipwire.crypto import Crypto
+from sipwire.answer import make_answer
 from sipwire.digest import Challenge
 from sipwire.digest_server import parse_credentials
 from sipwire.errors import ParseError
 from sipwire.message import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES, parse
-from sipwire.sdp import Session, accept_answer, make_answer, make_offer
+from sipwire.offer import accept_answer, make_offer
+from sipwire.sdp import Session
 from sipwire.stream import StreamParser
+from sipwire.streams import Speaks
 from sipwire.uri import Uri
 
 CHUNK = 64 << 10  # of a stream
@@ -26,7 +28,9 @@ HEAD = (
 )
 KEY = b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd"
 CRYPTO = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + KEY + b"\r\n"
-SUITES = {b"AES_CM_128_HMAC_SHA1_80": bytes(30)}
+SUITE = b"AES_CM_128_HMAC_SHA1_80"
+SPEAKS = Speaks(4000, [0, 8], [SUITE], lambda _: bytes(30), 4002, events=True, mux=True)
+AUDIO = Speaks(4000, [0, 8], [SUITE], lambda _: bytes(30), events=True, mux=True)
 
 
 def filled(start: bytes, piece: bytes, end: bytes, size: int) -> bytes:
@@ -49,12 +53,16 @@ def addresses(data: bytes) -> None:
 
 
 def answer_to(data: bytes) -> None:
-    make_answer(Session.parse(data), b"192.0.2.1", 4000, 1, [0, 8], SUITES)
+    make_answer(SPEAKS, Session.parse(data), b"192.0.2.1", 1)
+
+
+def answer_to_text(data: bytes) -> None:
+    with pytest.raises(ParseError, match="no codec"):
+        answer_to(data)
 
 
 def answer_of(data: bytes) -> None:
-    crypto = Crypto.make(1, b"AES_CM_128_HMAC_SHA1_80", bytes(30))
-    accept_answer(make_offer(b"192.0.2.1", 4000, 1, [0, 8], [crypto]), Session.parse(data))
+    accept_answer(AUDIO, make_offer(AUDIO, b"192.0.2.1", 1), Session.parse(data))
 
 
 def refused(data: bytes) -> None:
@@ -121,6 +129,7 @@ WORST: list[tuple[str, Callable[[bytes], object], bytes]] = [
     ("a trickle of body", trickled, b"A\r\nl: 65000\r\n\r\n" + bytes(60000)),
     ("formats", answer_to, description(b" 0", b"a=rtpmap:1 X\r\n")),
     ("formats of an answer", answer_of, description(b" 0", b"a=rtpmap:1 X\r\n")),
+    ("formats of text", answer_to_text, description(b" 98", b"a=fmtp:98 98/98/98\r\n").replace(b"m=audio", b"m=text")),
     ("keys", answer_to, filled(b"v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 1 RTP/SAVP 0\r\n", b"a=crypto:x\r\n", CRYPTO, 2200)),
     ("media", answer_to, filled(b"v=0\r\nc=IN IP4 192.0.2.1\r\n", b"m=audio 1 RTP/SAVP 3\r\n" + CRYPTO, b"m=audio 1 RTP/SAVP 0\r\n" + CRYPTO, 9000)),
 ]  # fmt: skip

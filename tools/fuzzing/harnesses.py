@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fuzzing.descriptions import check_sdp
 from fuzzing.media import check_dtmf, check_rtcp, check_text
 from fuzzing.packets import check_frame, check_srtp, check_stream
 from fuzzing.sealed import check_cms, check_mime, check_sealed, check_x509
-from fuzzing.texts import check_auth, check_message, check_sdp, check_uri, check_via
+from fuzzing.texts import check_auth, check_message, check_uri, check_via
 
 __all__ = ["HARNESSES", "LIMIT_MS", "SEEDS", "SlowError", "judge", "max_bytes", "seeds"]
 

@@ -1,4 +1,4 @@
-"""Harnesses for what is text on the wire: messages, their URIs, Via and digest headers, session descriptions.
+"""Harnesses for what is text on the wire: messages, their URIs, Via and digest headers.
 
 Each takes any bytes and returns where everything holds that has to; it lets an error of sipwire's tree pass only where
 the codec may raise it.
@@ -6,7 +6,6 @@ the codec may raise it.
 
 from fuzzing import reference
 from sipwire.agreement import hop_nonce, hop_spi, parse_mechanisms
-from sipwire.crypto import Crypto
 from sipwire.dialog import Dialog
 from sipwire.digest import Challenge, Credentials, authenticate, choose, parse_scheme
 from sipwire.digest_server import parse_credentials, serialize_challenge, verify
@@ -14,20 +13,17 @@ from sipwire.editing import remove, remove_first, set_via, set_via_param, tokens
 from sipwire.errors import ParseError, SecurityError
 from sipwire.headers import Address, CSeq, Via
 from sipwire.message import MAX_HEAD_BYTES, MAX_HEADERS, Request, Response, parse
-from sipwire.sdp import Session, accept_answer, make_answer, make_offer
 from sipwire.stream import StreamParser
 from sipwire.transaction import ack_for, cancel_for, client_key, server_key
 from sipwire.uri import Uri
 
-__all__ = ["check_auth", "check_message", "check_sdp", "check_uri", "check_via"]
+__all__ = ["check_auth", "check_message", "check_refusal", "check_uri", "check_via"]
 
 _ADDRESSES = ("contact", "route", "record-route", "path", "refer-to", "p-asserted-identity")
-_SUITE = b"AES_CM_128_HMAC_SHA1_80"
-_SUITES = {_SUITE: bytes(30), b"AES_CM_128_HMAC_SHA1_32": bytes(range(30))}
 _SECRET = b"0" * 64
 
 
-def _check_refusal(error: ParseError) -> None:
+def check_refusal(error: ParseError) -> None:
     """An error can be told: in a status line and in a log."""
     assert 400 <= error.status < 700
     assert error.reason.isascii()
@@ -39,7 +35,7 @@ def check_message(data: bytes) -> None:
     try:
         message = parse(data)
     except ParseError as error:
-        _check_refusal(error)
+        check_refusal(error)
         if error.request is not None:
             _check_answer_to_refused(error.request, error)
         return
@@ -77,7 +73,7 @@ def _check_answer_to_refused(request: Request, error: ParseError) -> None:
     try:
         again = parse(wire)
     except ParseError as failure:
-        _check_refusal(failure)
+        check_refusal(failure)
         return
     assert isinstance(again, Response)
     assert again.status == error.status
@@ -95,7 +91,7 @@ def _check_headers(message: "Request | Response", wire: bytes) -> None:
         try:
             ours = message.values(key)
         except ParseError as error:
-            _check_refusal(error)
+            check_refusal(error)
             ours = None
         try:
             theirs = reference.elements(values)
@@ -140,7 +136,7 @@ def _check_typed(message: "Request | Response") -> None:
         try:
             found = message.addresses(key)
         except ParseError as error:
-            _check_refusal(error)
+            check_refusal(error)
         else:
             for address in found:
                 _check_address(address)
@@ -148,7 +144,7 @@ def _check_typed(message: "Request | Response") -> None:
         try:
             number = message.uint(key, 0xFFFFFFFF)
         except ParseError as error:
-            _check_refusal(error)
+            check_refusal(error)
         else:
             assert (number is None) == (message.get(key) is None)
 
@@ -161,7 +157,7 @@ def _check_address(address: Address) -> None:
     try:
         address.parsed_uri()
     except ParseError as error:
-        _check_refusal(error)
+        check_refusal(error)
 
 
 def _check_edited(message: "Request | Response") -> None:
@@ -224,7 +220,7 @@ def _check_request(request: Request) -> None:
         dialog = Dialog.as_callee(request, b"ours")
         bye = dialog.new_request("BYE")
     except ParseError as error:
-        _check_refusal(error)
+        check_refusal(error)
         return
     bye.insert("Via", b"SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKbye")
     assert parse(bye.serialize()).to.tag == request.from_.tag
@@ -267,7 +263,7 @@ def check_uri(data: bytes) -> None:
     try:
         uri = Uri.parse(data)
     except ParseError as error:
-        _check_refusal(error)
+        check_refusal(error)
         return
     text = uri.serialize()
     again = Uri.parse(text)
@@ -292,7 +288,7 @@ def check_via(data: bytes) -> None:
     try:
         via = Via.parse(data)
     except ParseError as error:
-        _check_refusal(error)
+        check_refusal(error)
         return
     text = via.serialize()
     again = Via.parse(text)
@@ -310,7 +306,7 @@ def check_auth(data: bytes) -> None:
         scheme, _ = parse_scheme(data)
         assert scheme == scheme.lower()
     except ParseError as error:
-        _check_refusal(error)
+        check_refusal(error)
     _check_challenge(data)
     _check_credentials(data)
     try:
@@ -319,14 +315,14 @@ def check_auth(data: bytes) -> None:
             assert 0 < hop_spi(mechanism) < 1 << 32
             assert len(hop_nonce(mechanism)) == 16
     except ParseError as error:
-        _check_refusal(error)
+        check_refusal(error)
 
 
 def _check_challenge(data: bytes) -> None:
     try:
         challenge = Challenge.parse(data)
     except ParseError as error:
-        _check_refusal(error)
+        check_refusal(error)
         return
     text = serialize_challenge(challenge)
     again = Challenge.parse(text)
@@ -339,7 +335,7 @@ def _check_challenge(data: bytes) -> None:
         try:
             made = authenticate(chosen, b"u", _SECRET, "INVITE", b"sip:a@b", b"cnonce", 1, b"body", integrity=integrity)
         except ParseError as error:
-            _check_refusal(error)
+            check_refusal(error)
             continue
         except SecurityError as error:
             if not integrity or error.check != "digest":
@@ -366,7 +362,7 @@ def _check_credentials(data: bytes) -> None:
     try:
         credentials = parse_credentials(data)
     except ParseError as error:
-        _check_refusal(error)
+        check_refusal(error)
         return
     text = credentials.serialize()
     assert parse_credentials(text).serialize() == text
@@ -375,64 +371,3 @@ def _check_credentials(data: bytes) -> None:
     except (ParseError, SecurityError):
         return
     raise AssertionError("nobody could know the response")
-
-
-def check_sdp(data: bytes) -> None:
-    """`sipwire.sdp` and `crypto`: any bytes as an offer, and as the answer to one of ours."""
-    try:
-        session = Session.parse(data)
-    except ParseError as error:
-        _check_refusal(error)
-        return
-    text = session.serialize()
-    again = Session.parse(text)
-    assert again.serialize() == text
-    assert again.lines == session.lines
-    for one, two in zip(session.media, again.media, strict=True):
-        assert (one.kind, one.port, one.proto, one.formats, one.lines) == (
-            two.kind,
-            two.port,
-            two.proto,
-            two.formats,
-            two.lines,
-        )
-        for crypto in one.cryptos():
-            line = crypto.serialize()
-            assert Crypto.parse(line).serialize() == line
-    _check_answer(session)
-    cryptos = [Crypto.make(i + 1, name, key) for i, (name, key) in enumerate(_SUITES.items())]
-    offer = make_offer(b"192.0.2.1", 4000, 1, [0, 8], cryptos)
-    try:
-        agreed = accept_answer(offer, session)
-    except ParseError as error:
-        _check_refusal(error)
-    else:
-        assert agreed.local_key == _SUITES[agreed.suite]
-        assert agreed.payload_type in (0, 8)
-        assert len(agreed.remote_key) == 30
-
-
-def _check_answer(session: Session) -> None:
-    try:
-        answer, agreed = make_answer(session, b"192.0.2.1", 4000, 1, [0, 8], _SUITES)
-    except ParseError as error:
-        _check_refusal(error)
-        return
-    assert len(answer.media) == len(session.media)
-    taken = [media for media in answer.media if media.port]
-    assert len(taken) == 1
-    assert taken[0].proto == b"RTP/SAVP"
-    assert len(taken[0].cryptos()) == 1
-    assert 0 < agreed.port < 65536
-    offered = session.media[answer.media.index(taken[0])]
-    assert b"%d" % agreed.payload_type in offered.formats
-    for rtpmap in offered.attributes(b"rtpmap"):
-        number, _, encoding = rtpmap.partition(b" ")
-        if number == b"%d" % agreed.payload_type:
-            assert encoding.upper().split(b"/")[:2] == [[b"PCMU", b"PCMA"][number == b"8"], b"8000"]
-    assert offered.proto == b"RTP/SAVP"
-    assert taken[0].cryptos()[0].tag in [crypto.tag for crypto in offered.cryptos()]
-    assert agreed.local_key == _SUITES[agreed.suite]
-    assert len(agreed.remote_key) == 30
-    text = answer.serialize()
-    assert Session.parse(text).serialize() == text

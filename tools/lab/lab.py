@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 from find_micropython import bits_of
 from neighbour.cli import run_command
 
-from .processes import LabError, Neighbour, Process, Terminal, uninterrupted
+from .processes import ROM, LabError, Neighbour, Process, Terminal, uninterrupted
 
 __all__ = ["Lab"]
 
@@ -217,7 +217,8 @@ class Lab:
 
     def code_bytes(self) -> int:
         """What of a terminal's heap its code takes, before it does anything."""
-        command = [self.micropython, "-X", f"heapsize={self.heap_kib}K", "-c", _IMPORT]
+        run = [str(ROM), self.code] if Path(self.code).is_file() else ["-c", _IMPORT]
+        command = [self.micropython, "-X", f"heapsize={self.heap_kib}K", *run]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MICROPYPATH": self.code})
         if done.returncode:
             raise LabError(f"the terminal's code can't be imported: {done.stdout}{done.stderr}")

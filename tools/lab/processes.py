@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["LabError", "Neighbour", "Process", "Terminal", "uninterrupted"]
+__all__ = ["ROM", "LabError", "Neighbour", "Process", "Terminal", "uninterrupted"]
+
+#: Runs the terminal from a ROM image.
+ROM = Path(__file__).with_name("rom.py")
 
 _POLL_S = 0.01
 _WAIT_S = 30.0  # a busy computer may stand still for seconds
@@ -125,10 +128,19 @@ class Process:
                     self.lines.append(json.loads(line))
 
     def send(self, command: str) -> None:
-        """Write a line to its standard input."""
+        """Write a line to its standard input.
+
+        Raises:
+            LabError: it has ended.
+        """
         assert self.pipe is not None
-        with self.pipe.open("w") as pipe:
-            pipe.write(command + "\n")
+        try:
+            # To open a pipe that nobody reads any more would wait for ever.
+            pipe = os.open(self.pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            raise LabError(f"{self.name} has ended, before: {command}\n{self.last_words()}") from error
+        with os.fdopen(pipe, "w") as file:
+            file.write(command + "\n")
 
     def wait_for(self, event: str, timeout_s: float = _WAIT_S, *, since: int = 0, **fields: Any) -> dict[str, Any]:
         """Wait until it says an event.
@@ -214,15 +226,16 @@ class Terminal(Process):
     Args:
         configuration: its JSON file; output and pipe are made beside it.
         micropython: the interpreter.
-        code: the folder of its code: an image, or folders of sources joined by ":".
+        code: the folder of its code: an image, or folders of sources joined by ":"; or the file of a ROM image.
         heap: the size of its heap, as MicroPython's ``-X heapsize`` takes it.
     """
 
     def __init__(self, configuration: Path, micropython: str, code: str, heap: str) -> None:
         name = configuration.stem
+        run = [str(ROM), code] if Path(code).is_file() else ["-m", "terminal"]
         super().__init__(
             name,
-            [micropython, "-X", f"heapsize={heap}", "-m", "terminal", str(configuration)],
+            [micropython, "-X", f"heapsize={heap}", *run, str(configuration)],
             configuration.with_suffix(".events"),
             configuration.parent,
             {"MICROPYPATH": code},

@@ -5,7 +5,8 @@ A board is a class ``Board(settings)``, settings being the configuration's "boar
     address()           our IPv4 address as text, or None where there is no network yet
     wlan(settings)      a `terminal.wlan.Wlan`, or None on a board whose network is always there
     inputs()            objects for ``select.poll`` that wake the main loop
-    commands()          command lines typed, or buttons pressed, since the last call
+    console             a `terminal.board.console.Console`
+    commands()          what it has read since the last call, and buttons pressed
     show(state)         tell the person by a lamp: one of the phone's states
     audio               an object with start(), stop(), read(pcm), write(pcm): 20 ms of 16-bit little-endian samples
                         at 8000 Hz each time

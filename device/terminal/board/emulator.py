@@ -3,16 +3,14 @@
 Settings: ``{"address": "127.0.0.2", "microphone": "in.wav", "speaker": "out.wav"}``; each may be left out.
 """
 
-import select
 import sys
 
-from ..events import text
 from ..settings import ConfigError, check
+from .console import Console
 
 __all__ = ["Board"]
 
 _WAV_HEADER_BYTES = 44
-_MAX_LINE = 512
 _SETTINGS = {"address": (str, "127.0.0.1"), "microphone": (str, ""), "speaker": (str, "")}
 
 
@@ -87,10 +85,7 @@ class Board:
             _check_wav(settings["microphone"])
         self._address = settings["address"]
         self.audio = _WavAudio(settings["microphone"], settings["speaker"])
-        self._poll = select.poll()
-        self._poll.register(sys.stdin, select.POLLIN)
-        self._line = b""
-        self._at_end = False
+        self.console = Console()
 
     def address(self):
         """The address in the settings."""
@@ -101,23 +96,14 @@ class Board:
 
     def inputs(self):
         """Standard input, until it ends."""
-        return [] if self._at_end else [sys.stdin]
+        return [] if self.console.is_at_end else [sys.stdin]
 
     def commands(self):
-        """Whole lines on standard input; at its end, ``quit``."""
-        lines = []
-        while not self._at_end and self._poll.poll(0):
-            byte = sys.stdin.buffer.read(1)
-            if not byte:
-                self._at_end = True
-                lines.append("quit")
-            elif byte != b"\n":
-                if len(self._line) < _MAX_LINE:
-                    self._line += byte
-            else:
-                lines.append(text(self._line).strip())
-                self._line = b""
-        return lines
+        """What the console has read; at its end, ``quit``."""
+        if self.console.is_at_end:
+            return []
+        lines = self.console.read()
+        return lines + ["quit"] if self.console.is_at_end else lines
 
     def show(self, state):
         """No lamp."""

@@ -16,9 +16,9 @@ import time
 import machine
 import network
 
-from ..events import text
 from ..settings import ConfigError, check
 from ..wlan import Wlan
+from .console import Console
 
 __all__ = ["Board"]
 
@@ -36,7 +36,6 @@ _SETTINGS = {
 _MAX_SHIFT = 15
 _BUFFER_BYTES = 4000  # of DMA per direction: 250 ms
 _DEBOUNCE_MS = 50
-_MAX_LINE = 512
 
 
 class _I2sAudio:
@@ -122,9 +121,7 @@ class Board:
         self._button = _pin(settings, "button", machine.Pin.IN, machine.Pin.PULL_UP)
         self._led = _pin(settings, "led", machine.Pin.OUT)
         self._pressed_at = None
-        self._poll = select.poll()
-        self._poll.register(sys.stdin, select.POLLIN)
-        self._line = b""
+        self.console = Console()
 
     def address(self):
         """The address that the access point gave us, or None."""
@@ -140,17 +137,8 @@ class Board:
         return [sys.stdin]
 
     def commands(self):
-        """Whole lines from the console, and ``button`` for each press."""
-        lines = []
-        while self._poll.poll(0):
-            # Not as text: noise on the line would raise, or wait for the rest of a character.
-            byte = sys.stdin.buffer.read(1)
-            if byte in (b"\n", b"\r"):
-                if self._line:
-                    lines.append(text(self._line).strip())
-                self._line = b""
-            elif len(self._line) < _MAX_LINE:
-                self._line += byte
+        """What the console has read, and ``button`` for each press."""
+        lines = self.console.read()
         if self._button is not None:
             if self._button.value():
                 self._pressed_at = None
