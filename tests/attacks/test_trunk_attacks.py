@@ -84,8 +84,8 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory, image: Path) -> Iterator[Scene]:
-    lab = Lab(tmp_path_factory.mktemp("trunk") / "lab", micropython(), str(image))
+def scene(tmp_path_factory: pytest.TempPathFactory, rom: Path) -> Iterator[Scene]:
+    lab = Lab(tmp_path_factory.mktemp("trunk") / "lab", micropython(), str(rom))
     try:
         addresses = lab.make_domains("a.example", "b.example")
         between = lab.next_address()

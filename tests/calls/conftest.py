@@ -12,9 +12,9 @@ from lab.processes import Terminal
 
 
 @pytest.fixture
-def lab(tmp_path: Path, image: Path) -> Iterator[Lab]:
-    """An empty lab."""
-    made = Lab(tmp_path / "lab", micropython(), str(image))
+def lab(tmp_path: Path, rom: Path) -> Iterator[Lab]:
+    """An empty lab, of terminals whose code lies in flash."""
+    made = Lab(tmp_path / "lab", micropython(), str(rom))
     yield made
     made.stop()
 

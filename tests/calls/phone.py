@@ -9,14 +9,16 @@ from types import TracebackType
 from typing import Self
 
 from neighbour.aes import new_aes
-from sipwire.crypto import Crypto
+from sipwire.answer import make_answer
 from sipwire.dialog import Dialog
 from sipwire.digest import authenticate, choose, ha1
 from sipwire.errors import SecurityError
 from sipwire.message import Request, Response, parse
+from sipwire.offer import accept_answer, make_offer
 from sipwire.rtp import build_header
-from sipwire.sdp import Session, accept_answer, make_answer, make_offer
+from sipwire.sdp import Session
 from sipwire.srtp import SUITES, SrtpReceiver, SrtpSender
+from sipwire.streams import Speaks
 
 __all__ = ["Phone", "Speech"]
 
@@ -200,12 +202,12 @@ class Phone:
     def speak_to(self, offer: bytes, sound: int) -> tuple[Speech, bytes]:
         """Take an offer of SRTP: the stream that it makes, and the answer."""
         parsed = Session.parse(offer)
-        _, agreed = make_answer(parsed, self.address.encode(), 9, 1, [0], {_SUITE: self.our_key})
+        _, [agreed] = make_answer(self.speaks(9), parsed, self.address.encode(), 1)
         target = agreed.address.decode(), agreed.port
         speech = Speech(self.address, agreed.remote_key, self.our_key, target, sound)
         self._speeches.append(speech)
         speech.start()
-        answer, _ = make_answer(parsed, self.address.encode(), speech.port, 1, [0], {_SUITE: self.our_key})
+        answer, _ = make_answer(self.speaks(speech.port), parsed, self.address.encode(), 1)
         return speech, answer.serialize()
 
     def respond(self, request: Request, status: int, body: bytes = b"", tag: bytes = b"phone") -> Response:
@@ -244,12 +246,18 @@ class Phone:
 
     def offer(self, port: int, version: int = 2, direction: bytes = b"sendrecv") -> Session:
         """An offer of ours, with the key that we have."""
-        keys = [Crypto.make(1, _SUITE, self.our_key)]
-        return make_offer(self.address.encode(), port, 1, [0], keys, version, direction)
+        offer = make_offer(self.speaks(port), self.address.encode(), 1, version)
+        if direction != b"sendrecv":
+            offer.media[0].lines.append((b"a", direction))
+        return offer
+
+    def speaks(self, port: int) -> Speaks:
+        """What the phone speaks on a port, always with the key that it has."""
+        return Speaks(port, [0], [_SUITE], lambda _: self.our_key)
 
     def speak_as_agreed(self, offer: Session, answer: bytes, sound: int) -> Speech:
         """The stream that an answer to our offer makes; its port is not that of the offer."""
-        agreed = accept_answer(offer, Session.parse(answer))
+        [agreed] = accept_answer(self.speaks(9), offer, Session.parse(answer))
         speech = Speech(self.address, agreed.remote_key, self.our_key, (agreed.address.decode(), agreed.port), sound)
         self._speeches.append(speech)
         return speech

@@ -32,8 +32,8 @@ class Cast:
 
 
 @pytest.fixture(scope="module")
-def cast(tmp_path_factory: pytest.TempPathFactory, image: Path) -> Iterator[Cast]:
-    lab = Lab(tmp_path_factory.mktemp("calls") / "lab", micropython(), str(image))
+def cast(tmp_path_factory: pytest.TempPathFactory, rom: Path) -> Iterator[Cast]:
+    lab = Lab(tmp_path_factory.mktemp("calls") / "lab", micropython(), str(rom))
     yield Cast(lab)
     lab.stop()
 
@@ -129,8 +129,8 @@ def test_wrong_commands_are_told(cast: Cast) -> None:
         ("call <>", "malformed URI"),
         (
             "dance",
-            "unknown or incomplete; try call URI, answer, reject, hangup, hold, resume, message URI TEXT, forget URI, "
-            "status, quit",
+            "unknown or incomplete; try call URI, answer, reject, hangup, hold, resume, press DIGITS, write TEXT, chat, "
+            "message URI TEXT, forget URI, status, quit",
         ),
     ):
         mark = len(cast.alice.lines)

@@ -21,6 +21,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ __all__ = ["Baresip"]
 
 _PORT = 5060  # TLS gets the next one
 _CONTROL_PORT = 4444
+_DIGIT_S = 0.2  # that it sends a digit for
 _MODULE_FOLDERS = ("/usr/lib/baresip/modules", "/usr/local/lib/baresip/modules")
 
 _CONFIG = """\
@@ -162,6 +164,11 @@ class Baresip(Phone):
     def hang_up(self) -> None:
         self._command("hangup")
 
+    def press(self, digits: str) -> None:
+        for digit in digits:
+            self._command("sndcode", digit)
+            time.sleep(_DIGIT_S)
+
     def forget_recordings(self) -> None:
         for path in self._recordings.iterdir():
             path.unlink()
@@ -199,6 +206,8 @@ def _translated(said: dict[str, Any]) -> dict[str, Any]:
             return {"event": "secured", "suite": value.split(",")[2]}
         case "CALL_ESTABLISHED":
             return {"event": "connected"}
+        case "CALL_DTMF_START":
+            return {"event": "dtmf", "digit": value}
         case "CALL_CLOSED":
             return {"event": "ended", "reason": value}
     return {"event": kind, "value": value}

@@ -39,6 +39,12 @@ class Wisp(Terminal):
     def hang_up(self) -> None:
         self.send("hangup")
 
+    def press(self, digits: str) -> None:
+        self.send(f"press {digits}")
+
+    def write(self, text: str) -> None:
+        self.send(f"write {text}")
+
     def forget_recordings(self) -> None:
         self.speaker.unlink(missing_ok=True)
 
@@ -111,9 +117,9 @@ class Town:
         """Where a domain is served."""
         return self._addresses[domain]
 
-    def add_terminal(self, domain: str, user: str) -> Wisp:
-        """A terminal, registered."""
-        path = make_terminal(self._lab, domain, user, TERMINAL_HZ, _TONE_S)
+    def add_terminal(self, domain: str, user: str, **settings: object) -> Wisp:
+        """A terminal, registered; ``settings`` are more keys of its configuration."""
+        path = make_terminal(self._lab, domain, user, TERMINAL_HZ, _TONE_S, **settings)
         terminal = self._lab.start(Wisp, path, self._lab.micropython, self._lab.code, f"{self._lab.heap_kib}K")
         terminal.wait_for("registered", _START_S)
         return terminal
@@ -135,7 +141,7 @@ class Town:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, image: Path) -> Iterator[Lab]:
+def lab(tmp_path: Path, rom: Path) -> Iterator[Lab]:
     """An empty lab."""
-    with Lab(tmp_path / "lab", micropython(), str(image)) as made:
+    with Lab(tmp_path / "lab", micropython(), str(rom)) as made:
         yield made

@@ -129,6 +129,17 @@ class Linphone(Phone):
     def hang_up(self) -> None:
         self.send("hangup")
 
+    def press(self, digits: str) -> None:
+        self.send(f"press {digits}")
+
+    def have_text(self) -> None:
+        """Offer real-time text from now on, and take it."""
+        self.send("text")
+
+    def write(self, text: str) -> None:
+        """Write a line of it."""
+        self.send(f"write {text}")
+
     def forget_recordings(self) -> None:
         self._recording.unlink(missing_ok=True)
 

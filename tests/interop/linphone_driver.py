@@ -1,7 +1,7 @@
 """Drives liblinphone without screen and sound card: ``python linphone_driver.py LIBRARY CONFIG HOSTS TONE RECORDING``.
 
-Commands come on standard input, a line each: ``call URI``, ``answer``, ``hangup``; SIGTERM ends it. Events go to
-standard output as JSON, with the names that `phones.Phone` lists. It is a program of its own because the library wants
+Commands come on standard input, a line each: ``call URI``, ``answer``, ``hangup``, ``text`` (calls from now on have
+real-time text), ``write TEXT``, ``press DIGITS``; SIGTERM ends it. Events go to standard output as JSON, with the names that `phones.Phone` lists. It is a program of its own because the library wants
 to be called again and again from one thread, and because its end should be nobody else's.
 """
 
@@ -11,15 +11,17 @@ import os
 import select
 import signal
 import sys
-from ctypes import CFUNCTYPE, c_char_p, c_int, c_void_p
+from ctypes import CFUNCTYPE, c_char_p, c_int, c_uint32, c_void_p
 
 _ITERATE_S = 0.02  # what the library asks for
 _REGISTRATIONS = {2: "registered", 4: "refused"}
 _INCOMING, _OUTGOING_ERROR, _RUNNING, _ENDED = 1, 13, 8, 14
 _SRTP = 1
+_LINE_END = 0x2028  # LINE SEPARATOR, as T.140 has it
 
 _ON_REGISTRATION = CFUNCTYPE(None, c_void_p, c_void_p, c_int, c_char_p)
 _ON_CALL = CFUNCTYPE(None, c_void_p, c_void_p, c_int, c_char_p)
+_ON_DIGIT = CFUNCTYPE(None, c_void_p, c_void_p, c_int)
 
 
 def _say(event: str, **fields: object) -> None:
@@ -32,6 +34,7 @@ class Linphone:
     def __init__(self, library: str, config: str, hosts: str, tone: str, recording: str) -> None:
         self._library = ctypes.CDLL(library)
         self._connected: set[int] = set()
+        self._message: c_void_p | None = None  # the line that is being written
         factory = self._pointer("linphone_factory_get")
         core = self._core = self._pointer("linphone_factory_create_core_3", factory, config.encode(), None, None)
         # Files in place of a sound card.
@@ -42,9 +45,10 @@ class Linphone:
         self._call("sal_set_dns_user_hosts_file", self._pointer("linphone_core_get_sal", core), hosts.encode())
         callbacks = self._pointer("linphone_factory_create_core_cbs", factory)
         # Kept here, or the garbage collector takes what the library still calls.
-        self._kept = (_ON_REGISTRATION(self._on_registration), _ON_CALL(self._on_call))
+        self._kept = (_ON_REGISTRATION(self._on_registration), _ON_CALL(self._on_call), _ON_DIGIT(self._on_digit))
         self._call("linphone_core_cbs_set_account_registration_state_changed", callbacks, self._kept[0])
         self._call("linphone_core_cbs_set_call_state_changed", callbacks, self._kept[1])
+        self._call("linphone_core_cbs_set_dtmf_received", callbacks, self._kept[2])
         self._call("linphone_core_add_callbacks", core, callbacks)
         if self._call("linphone_core_start", core) != 0:
             raise SystemExit("linphone_core_start failed")
@@ -76,7 +80,34 @@ class Linphone:
             _say("connected")
         elif state in {_OUTGOING_ERROR, _ENDED}:
             self._connected.discard(call)
+            self._message = None
             _say("ended", reason=message.decode())
+
+    def _on_digit(self, core: int, call: int, digit: int) -> None:
+        _say("dtmf", digit=chr(digit))
+
+    def _room(self) -> c_void_p | None:
+        """Where the text of the present call is."""
+        call = self._pointer("linphone_core_get_current_call", self._core)
+        return self._pointer("linphone_call_get_chat_room", call) if call else None
+
+    def _write(self, text: str) -> None:
+        """Write character by character, as a person does; a line ends with its message."""
+        room = self._room()
+        assert room is not None
+        if self._message is None:
+            self._message = self._pointer("linphone_chat_room_create_message_from_utf8", room, b"")
+        for character in text:
+            self._call("linphone_chat_message_put_char", self._message, c_uint32(ord(character)))
+
+    def read_text(self) -> None:
+        """Say what has come."""
+        room = self._room() if self._connected else None
+        text = ""
+        while room and (character := self._call("linphone_chat_room_get_char", room)):
+            text += chr(character)
+        if text:
+            _say("text", text=text.replace(chr(_LINE_END), "\n"))
 
     def command(self, line: str) -> None:
         """One line of standard input."""
@@ -87,6 +118,13 @@ class Linphone:
             self._call("linphone_call_accept", self._pointer("linphone_core_get_current_call", self._core))
         elif words == ["hangup"]:
             self._call("linphone_core_terminate_all_calls", self._core)
+        elif words == ["text"]:
+            self._call("linphone_core_enable_realtime_text", self._core, 1)
+        elif words[:1] == ["write"]:
+            self._write(line.partition(" ")[2].replace("\\b", "\b") + chr(_LINE_END))
+        elif words[:1] == ["press"]:
+            call = self._pointer("linphone_core_get_current_call", self._core)
+            self._call("linphone_call_send_dtmfs", call, words[1].encode())
 
     def iterate(self) -> None:
         """Let the library work."""
@@ -105,6 +143,7 @@ def main() -> None:
     pending = b""
     while not stopping:
         phone.iterate()
+        phone.read_text()
         if select.select([0], [], [], _ITERATE_S)[0]:
             pending += os.read(0, 4096)
             *lines, pending = pending.split(b"\n")

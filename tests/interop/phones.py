@@ -76,7 +76,8 @@ def add_account(lab: Lab, account: Account) -> None:
 class Phone(Process):
     """A phone with one account, in a process of its own. It says, as events with these names and fields:
 
-    registered, refused (reason), incoming, secured (suite, where it tells), connected, ended (reason)
+    registered, refused (reason), incoming, secured (suite, where it tells), connected, ended (reason), dtmf (digit),
+    text (text)
 
     "secured" is what the phone itself thinks of its media: it speaks SRTP.
     """
@@ -101,6 +102,10 @@ class Phone(Process):
     @abstractmethod
     def hang_up(self) -> None:
         """End the call."""
+
+    @abstractmethod
+    def press(self, digits: str) -> None:
+        """Press keys in a call."""
 
     @abstractmethod
     def forget_recordings(self) -> None:
