@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import agent, codec, connections, contacts, media, proxy, setup, terminal
+from benchmarks import agent, codec, connections, contacts, media, media_terminal, proxy, setup, terminal
 from benchmarks.report import machine, versions
 from debian import UnavailableError
 from lab.processes import LabError
@@ -30,7 +30,10 @@ _BENCHMARKS: dict[str, tuple[Callable[[Console], None], Callable[[Console], None
     ),
     "agent": (lambda console: agent.run(console, 500, 7, 500), lambda console: agent.run(console, 100, 1, 100)),
     "setup": (lambda console: setup.run(console, 200, 9, 50), lambda console: setup.run(console, 30, 3, 20)),
-    "media": (lambda console: media.relay(console, 500, 10, 3), lambda console: media.relay(console, 100, 2, 1)),
+    "media": (
+        lambda console: _media(console, 1000, 7, 400, 500, 10, 3),
+        lambda console: _media(console, 200, 3, 120, 100, 2, 1),
+    ),
 }
 _WIDTH = 100
 # What takes part beside Python and its libraries.
@@ -39,8 +42,14 @@ _PARTS = {
     "srtp": {"micropython"},
     "setup": {"micropython"},
     "proxy": {"sipp"},
-    "media": {"rtpengine"},
+    "media": {"micropython", "rtpengine"},
 }
+
+
+def _media(console: Console, packets: int, runs: int, seconds: int, calls: int, relayed_s: int, repeats: int) -> None:
+    """The terminal's media, and then the neighbour's."""
+    media_terminal.terminal(console, packets, runs, seconds)
+    media.relay(console, calls, relayed_s, repeats)
 
 
 def main() -> int:

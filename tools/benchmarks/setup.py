@@ -27,7 +27,7 @@ from benchmarks.proxies import lift_limits
 from benchmarks.report import Cell, at_most, median, show
 from debian import UnavailableError
 from find_micropython import find
-from image import build
+from image import build, build_rom
 from lab.lab import Lab
 from lab.processes import LabError, Neighbour, Terminal
 
@@ -100,7 +100,7 @@ class _Pair:
         lab: of the neighbours.
         neighbours: both of them.
         name: what the terminals' names begin with.
-        code: their image.
+        code: their image, or a ROM image.
         is_keyed: whether they keep setup keys.
         more_kib: heap that they have beyond the usual.
     """
@@ -229,7 +229,9 @@ class _Bench:
     def __init__(self, folder: Path, micropython: str, stack: ExitStack) -> None:
         self._folder, self._micropython = folder, micropython
         self._image = folder / "image"
+        self._rom = folder / "image.romfs"
         build(self._image)
+        build_rom(self._image, self._rom)
         self._labs = {name: stack.enter_context(Lab(folder / name, micropython)) for name in _LEVELS}
         self.heap_kib = self._labs[_HEAVY].heap_kib
         self._neighbours = {name: _start(lab, _LEVELS[name]) for name, lab in self._labs.items()}
@@ -238,7 +240,7 @@ class _Bench:
         self._pairs[_SETUP_PLAIN] = self._pair(_PLAIN, "keyed", is_keyed=True)
 
     def _pair(self, where: str, name: str, *, is_keyed: bool) -> _Pair:
-        return _Pair(self._labs[where], self._neighbours[where], name, self._image, is_keyed=is_keyed)
+        return _Pair(self._labs[where], self._neighbours[where], name, self._rom, is_keyed=is_keyed)
 
     def _watched(self, name: str, code: Path, *, is_keyed: bool) -> _Pair:
         """A pair at heavy that tells of its steps."""
@@ -267,7 +269,7 @@ class _Bench:
                 if i >= 0:
                     found[kind].append(cost)
             if i >= 0 and i * firsts // count < (i + 1) * firsts // count:
-                found[_VERY_FIRST].append(_very_first(self._folder / "fresh", self._micropython, self._image))
+                found[_VERY_FIRST].append(_very_first(self._folder / "fresh", self._micropython, self._rom))
         return found
 
     def steps(self, count: int) -> tuple[list[dict[str, _Step]], list[Counter[str]]]:
@@ -497,7 +499,7 @@ def run(console: Console, count: int, firsts: int, looks: int) -> None:
         costs = bench.costs(count, firsts)
         steps, counts = bench.steps(looks)
         heaps = bench.heaps(looks)
-        about = f"{bits}-bit MicroPython, {bench.heap_kib} KiB of heap with the code as .mpy in it"
+        about = f"{bits}-bit MicroPython, {bench.heap_kib} KiB of heap with the code in flash"
         more = f"{bits}-bit MicroPython, {_PROBE_KIB * bench.heap_kib // _HEAP_KIB} KiB more of heap to tell of them"
     _show_calls(console, costs)
     _show_terminals(console, costs, heaps, about)

@@ -55,7 +55,7 @@ def run(part, name, is_of_heap):
 
     def load(which):
         loaded(which)
-        if is_of_heap:
+        if is_of_heap and _steps:
             gc.collect()
             _steps[-1][_LIVE] = gc.mem_alloc()
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from benchmarks.report import Cell, at_most, median, show
 from debian import UnavailableError
 from find_micropython import find
-from image import build
+from image import build, build_rom
 from lab import sound
 from lab.lab import Lab
 from lab.processes import LabError, Terminal
@@ -78,27 +78,40 @@ def _smallest(lab: Lab, configurations: list[Path]) -> int:
 
 
 def memory(console: Console, repeats: int) -> None:
-    """Live heap of a terminal: after import, registered, in a call; and the smallest heap a call works in."""
+    """Live heap of a terminal: after import, registered, in a call; and the smallest heap a call works in.
+
+    With its code in flash, and with its code in the heap.
+    """
     micropython, bits = _interpreter(console)
     with tempfile.TemporaryDirectory(prefix="wisp-bench-") as name:
         folder = Path(name)
-        build(folder / "image")
-        with Lab(folder / "lab", micropython, str(folder / "image")) as lab:
-            lab.make_domains("a.example", "b.example")
-            configurations = []
-            for domain, user in (("a.example", "alice"), ("b.example", "bob")):
-                microphone = lab.folder / f"{user}.wav"
-                sound.make_tone(microphone, 440, _SECONDS)
-                configurations.append(lab.make_terminal(domain, user, microphone=microphone))
-            for domain in ("a.example", "b.example"):
-                lab.start_neighbour(domain)
-            heap, limit, factor = lab.heap_kib, lab.heap_limit_kib, lab.heap_kib // 112
-            code = median([lab.code_bytes() / _KIB for _ in range(repeats)])
-            runs = [_call(lab, configurations, heap, _SECONDS) for _ in range(repeats)]
-            smallest = _smallest(lab, configurations)
+        image, rom = folder / "image", folder / "image.romfs"
+        build(image)
+        build_rom(image, rom)
+        for code, where in ((rom, "the code in flash, as ROMFS"), (image, "the code in it, as .mpy")):
+            with Lab(folder / f"lab-{code.name}", micropython, str(code)) as lab:
+                rows = _memory(lab, repeats)
+            times = f"medians of {repeats}" if repeats > 1 else "one run"
+            title = f"Terminal memory ({bits}-bit MicroPython, {lab.heap_kib} KiB of heap, {where}; {times})"
+            show(console, title, ["", "live heap", "above import", "at most"], rows)
+
+
+def _memory(lab: Lab, repeats: int) -> list[list[Cell | str]]:
+    lab.make_domains("a.example", "b.example")
+    configurations = []
+    for domain, user in (("a.example", "alice"), ("b.example", "bob")):
+        microphone = lab.folder / f"{user}.wav"
+        sound.make_tone(microphone, 440, _SECONDS)
+        configurations.append(lab.make_terminal(domain, user, microphone=microphone))
+    for domain in ("a.example", "b.example"):
+        lab.start_neighbour(domain)
+    heap, limit, factor = lab.heap_kib, lab.heap_limit_kib, lab.heap_kib // 112
+    code = median([lab.code_bytes() / _KIB for _ in range(repeats)])
+    runs = [_call(lab, configurations, heap, _SECONDS) for _ in range(repeats)]
+    smallest = _smallest(lab, configurations)
     idle, call = (median([one[stage] for one in runs]) for stage in ("registered", "call"))
     wanted = _WANTED_KIB * factor
-    rows: list[list[Cell | str]] = [
+    return [
         ["after import", f"{code:.1f} KiB", "", ""],
         ["registered", f"{idle:.1f} KiB", f"{idle - code:.1f} KiB", ""],
         [
@@ -109,9 +122,6 @@ def memory(console: Console, repeats: int) -> None:
         ],
         ["smallest heap a call works in", f"{smallest} KiB", "", f"{heap} KiB, wanted {wanted}"],
     ]
-    times = f"medians of {repeats}" if repeats > 1 else "one run"
-    title = f"Terminal memory ({bits}-bit MicroPython, {heap} KiB of heap with the code as .mpy in it; {times})"
-    show(console, title, ["", "live heap", "above import", "at most"], rows)
 
 
 def srtp(console: Console, rounds: int, repeats: int) -> None:
