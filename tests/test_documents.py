@@ -35,12 +35,15 @@ def test_every_key_of_a_terminal_is_described() -> None:
 
 
 def test_the_media_of_a_call_are_described() -> None:
-    source = (ROOT / "device" / "terminal" / "media.py").read_text()
-    counted = re.findall(r'"(\w+)":', source.partition("def stop")[2].partition("return {")[2].partition("}")[0])
-    assert len(counted) == 7
+    folder = ROOT / "device" / "terminal"
+    end = (folder / "arranging.py").read_text().partition("\ndef end(")[2]
+    counted = set(re.findall(r'^ +"(\w+)":|found\["(\w+)"\] =', end, re.MULTILINE))
+    stop = (folder / "speech.py").read_text().partition("def stop")[2].partition("return {")[2].partition("}")[0]
+    names = {name for pair in counted for name in pair if name} | set(re.findall(r'"(\w+)":', stop)) | {"text"}
+    assert len(names) == 14
     table = DEVICE.partition("`media` of `ended` counts:\n\n")[2].partition("\n\n")[0]
     described = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    assert sorted(re.findall(r"`(\w+)`", "".join(described))) == sorted(counted)
+    assert sorted(re.findall(r"`(\w+)`", "".join(described))) == sorted(names)
 
 
 def test_every_event_and_command_is_described() -> None:
@@ -196,7 +199,7 @@ def test_the_steps_of_device_readme(clone: Clone) -> None:
     micropython()
     lines = steps(DEVICE, "## On a laptop", "## wisp.json")
     assert len(lines) == 7
-    clone.steps([line for line in lines if "-m terminal" not in line])
+    clone.steps([line for line in lines if "rom.py" not in line])
     assert {path.name for path in (clone.folder / "image").iterdir()} == {"terminal", "sipwire"}
     found = re.findall(r"to `([\w/]+\.json)`\n\n +(\"board\": .+)", DEVICE)
     assert [name for name, _ in found] == ["laptop/alice.json", "laptop/bob.json"]
@@ -206,7 +209,7 @@ def test_the_steps_of_device_readme(clone: Clone) -> None:
         values = json.loads(path.read_text())
         values.update(json.loads(clone.command(f"{{{board}}}")))
         path.write_text(json.dumps(values))
-    commands = [line for line in lines if "-m terminal" in line]
+    commands = [line for line in lines if "rom.py" in line]
     if bits_of(micropython()) == 64:
         commands = [line.replace("112K", "224K") for line in commands]
     alice, bob = (clone.start(who, line) for who, line in zip(("alice", "bob"), commands, strict=True))

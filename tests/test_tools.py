@@ -180,7 +180,9 @@ def test_interrupted(tmp_path: Path, command: tuple[str, ...], number: int, stat
         start_new_session=True,
     )
     try:
-        wait_until(lambda: any("-m terminal" in one for one in users_of(tmp_path)), "a terminal runs")
+        wait_until(
+            lambda: any("-m terminal" in one or "rom.py" in one for one in users_of(tmp_path)), "a terminal runs"
+        )
         # As a terminal does, to the whole group, and twice, as people do.
         os.killpg(tool.pid, number)
         time.sleep(0.2)

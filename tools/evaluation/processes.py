@@ -25,7 +25,7 @@ from evaluation.domains import NEIGHBOURS, TERMINALS
 from evaluation.endtoend import OPERATIONS
 from evaluation.figures import END_TO_END, HYBRID, Round
 from find_micropython import find
-from image import build
+from image import build, build_rom
 from lab.lab import Lab
 from lab.processes import LabError, Neighbour, Process, Terminal
 from neighbour.agent.authority import Authority
@@ -217,9 +217,10 @@ def _lab(model: str) -> Iterator[Lab]:
             with Lab(folder / "lab") as lab:
                 yield lab
             return
-        image = folder / "image"
+        image, rom = folder / "image", folder / "image.romfs"
         build(image)
-        with Lab(folder / "lab", find(), str(image)) as lab:
+        build_rom(image, rom)
+        with Lab(folder / "lab", find(), str(rom)) as lab:
             yield lab
 
 

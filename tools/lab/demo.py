@@ -20,7 +20,7 @@ from rich.table import Table
 
 from debian import UnavailableError
 from find_micropython import find
-from image import LinkError, build
+from image import LinkError, build, build_rom
 from lab import ladder, sound
 from lab.lab import Lab
 from lab.processes import LabError, Neighbour, Terminal, uninterrupted
@@ -250,10 +250,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
     with contextlib.ExitStack() as undo:
         folder = Path(tempfile.mkdtemp(prefix="wisp-lab-"))
         undo.callback(_delete, folder)
-        lab = Lab(folder, micropython, str(folder / "image"))
+        lab = Lab(folder, micropython, str(folder / "image.romfs"))
         undo.callback(lab.stop)
         with progress.step("building the terminals' image"):
             build(folder / "image")
+            build_rom(folder / "image", folder / "image.romfs")
         with progress.step("making an authority, two domains and two accounts"):
             for domain in lab.make_domains("a.example", "b.example"):
                 lab.change(domain, '# level = "medium"', 'level = "heavy"')
