@@ -130,6 +130,12 @@ def held(count: int) -> None:
         within(not receiver.receive(rtp(b"b", T140, seq), 12, 13, 0))
 
 
+def held_bytes(count: int) -> None:
+    receiver = receiver_after(0)
+    for seq, size in ((2, count - 1), (3, 1)):
+        within(not receiver.receive(rtp(b"b" * size, T140, seq), 12, 12 + size, 0))
+
+
 def missing(count: int) -> None:
     receiver = receiver_after(0)
     receiver.receive(rtp(b"b", T140, 1 + count), 12, 13, 0)
@@ -200,6 +206,7 @@ LIMITS: list[tuple[str, int, _Work, type[Exception], int]] = [
     ("text._MAX_OFFSET", text._MAX_OFFSET, old_block, BeyondError, 0),
     ("text._MAX_RED", text._MAX_RED, lambda n: text.TextSender(T140, 0, RED, n), ValueError, 0),
     ("text._MAX_HELD", text._MAX_HELD, held, BeyondError, 0),
+    ("text._MAX_HELD_BYTES", text._MAX_HELD_BYTES, held_bytes, BeyondError, 0),
     ("text._MAX_MISSING", text._MAX_MISSING, missing, BeyondError, 0),
     ("text._MAX_DROPOUT", text._MAX_DROPOUT - 1, leap, BeyondError, 0),
     ("text._MAX_MISORDER", text._MAX_MISORDER, lambda n: leap(-n), BeyondError, 0),

@@ -15,10 +15,11 @@ from sipwire.streams import OFF, OPPORTUNISTIC, REQUIRED, Speaks
 
 __all__ = ["check_sdp"]
 
+# Ours: what has them on the other side is refused, so no seed has.
 _KEYS = {
-    b"AES_CM_128_HMAC_SHA1_80": bytes(30),
-    b"AES_CM_128_HMAC_SHA1_32": bytes(range(30)),
-    b"AES_256_CM_HMAC_SHA1_80": bytes(range(46)),
+    b"AES_CM_128_HMAC_SHA1_80": bytes(range(150, 180)),
+    b"AES_CM_128_HMAC_SHA1_32": bytes(range(170, 200)),
+    b"AES_256_CM_HMAC_SHA1_80": bytes(range(200, 246)),
 }
 _POLICIES = (REQUIRED, OPPORTUNISTIC, OFF)
 _STATIC = {0: b"PCMU/8000", 8: b"PCMA/8000"}
