@@ -31,7 +31,10 @@ __all__ = ["Terminal", "main", "run"]
 
 _IDLE_MS = const(1000)  # how long the loop sleeps at most
 _BUTTON_MS = const(50)  # how often a button is looked at, and a lamp blinks
-_COLLECT_BYTES = const(4096)  # allocated between two collections of garbage: few, so that the heap stays in one piece
+# Allocated between two collections of garbage: few, so that the heap stays in one piece; more where much of it is free,
+# for a collection takes longer than a packet of speech.
+_COLLECT_BYTES = const(4096)
+_COLLECT_PART = const(2)  # a quarter of what is free
 _MEASURE_MS = const(1000)  # between two looks at how much of the heap lives
 _AES_ECB = const(1)
 _ROOM_BYTES = const(6144)
@@ -250,6 +253,7 @@ class Terminal:
         gc.collect()
         self.live = gc.mem_alloc()
         self.peak = max(self.peak, self.live)
+        gc.threshold(max(_COLLECT_BYTES, gc.mem_free() >> _COLLECT_PART))
         self._keep_room()
 
     def _keep_room(self):

@@ -60,6 +60,10 @@ class Gc:
         pass
 
     @staticmethod
+    def mem_free():
+        return gc.mem_free()
+
+    @staticmethod
     def mem_alloc():
         return 1
 

@@ -261,8 +261,8 @@ def _show_packets(
         "five seconds, for which code is loaded, and garbage collected at once; received: also that it is kept",
         "until then. floor: AES over the payload and the two hashes of an HMAC over the packet, called from Python.",
         "heap: what a packet leaves behind, with the datagram that came. and collecting: instructions, where",
-        "garbage is collected as a terminal does it, whenever there are 4096 bytes more; then it also takes longer",
-        "to find room among what lives. collection: one, in a call.",
+        "garbage is collected as by a terminal with little heap, whenever there are 4096 bytes more; then it also",
+        "takes longer to find room among what lives. collection: one, in a call.",
     ):
         console.print(f"  {line}", markup=False)
     console.print()
