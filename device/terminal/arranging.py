@@ -6,6 +6,7 @@ Loaded on demand, while `stream` is there, which it knows from inside.
 from os import urandom
 
 from sipwire.compat import const
+from sipwire.srtp import SUITES
 
 from .demand import load
 from .media import AUDIO, DATAGRAM_BYTES, TEXT_DATAGRAM_BYTES
@@ -77,6 +78,9 @@ def _prepare(media, stream, agreed):
         # That which the key had before in this call has what it has seen.
         known = [past[3:] for past in stream.past if past[:3] == theirs]
         receiver, seen = known[0] if known else (new_receiver(agreed, media.new_aes), None)
+        if known and agreed.suite:
+            keys = receiver.derive(SUITES[agreed.suite], agreed.remote_key, media.new_aes)
+            receiver.use(agreed.remote_mki, keys[0], keys[1])
     if before is None or (before.address, before.port) != (agreed.address, agreed.port):
         target = media.resolve(agreed.address, agreed.port)
     if agreed.rtcp_port == agreed.port:
@@ -100,9 +104,11 @@ def _change(stream, agreed, prepared, now):
     if is_other:
         if before:
             stream.count_lost()
+            # Kept for when that key comes back: with an empty replay list, what was recorded could be played again.
+            # But for the session keys, which are most of it, and made again then.
             if before.suite:
                 receiver.follow(stream.receiver)
-            # Kept for when that key comes back: with an empty replay list, what was recorded could be played again.
+                stream.receiver.use(b"", None, None)
             stream.past = [_theirs(before) + (stream.receiver, stream.reported[1])] + stream.past[:_PAST]
         stream.reported[1] = seen
     else:
