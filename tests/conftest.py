@@ -34,7 +34,7 @@ def micropython(bits: int | None = None) -> str:
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The terminal's code as a device gets it."""
-    from image import build
+    from neighbour.device.image import build
 
     folder = tmp_path_factory.mktemp("code") / "image"
     build(folder)
@@ -44,7 +44,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def rom(image: Path) -> Path:
     """The same, for a device that keeps it in flash."""
-    from image import build_rom
+    from neighbour.device.image import build_rom
 
     file = image.with_suffix(".romfs")
     build_rom(image, file)

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, micropython
 
-import image
-from image import LinkError, build, link
 from lab.lab import Lab
 from lab.processes import ROM
+from neighbour.device import sources as where
+from neighbour.device.image import LinkError, build
+from neighbour.device.linking.linker import link
 
 # Two modules that do what could confuse the linker, and print what came of it.
 FIRST = '''
@@ -134,7 +135,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package.mkdir()
     for name, source in (("__init__", ""), ("first", FIRST), ("second", SECOND), ("third", THIRD)):
         (package / f"{name}.py").write_text(source)
-    monkeypatch.setattr(image, "_SOURCES", (tmp_path,))
+    monkeypatch.setattr(where, "ROOTS", (tmp_path,))
     return tmp_path
 
 
@@ -382,9 +383,7 @@ def test_without_mpremote(tmp_path: Path, image: Path) -> None:
     """In an environment without the extra it says what to do."""
     (tmp_path / "mpremote.py").write_text("raise ModuleNotFoundError")
     file = tmp_path / "image.romfs"
-    program = (
-        f"from pathlib import Path; from image import build_rom; build_rom(Path({str(image)!r}), Path({str(file)!r}))"
-    )
+    program = f"from pathlib import Path; from neighbour.device.image import build_rom; build_rom(Path({str(image)!r}), Path({str(file)!r}))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "tools")])}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert "mpremote 1.25 or newer is not installed here: pip install '.[device]'" in done.stderr

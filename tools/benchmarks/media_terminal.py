@@ -24,8 +24,8 @@ from debian import UnavailableError
 from find_micropython import find
 from find_valgrind import count as count_instructions
 from find_valgrind import find as find_valgrind
-from image import build
 from lab.processes import LabError
+from neighbour.device.image import build
 
 __all__ = ["terminal"]
 

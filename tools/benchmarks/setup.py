@@ -27,9 +27,9 @@ from benchmarks.proxies import lift_limits
 from benchmarks.report import Cell, at_most, median, show
 from debian import UnavailableError
 from find_micropython import find
-from image import build, build_rom
 from lab.lab import Lab
 from lab.processes import LabError, Neighbour, Terminal
+from neighbour.device.image import build, build_rom
 
 __all__ = ["run"]
 

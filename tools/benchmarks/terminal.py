@@ -11,10 +11,10 @@ from rich.console import Console
 from benchmarks.report import Cell, at_most, median, show
 from debian import UnavailableError
 from find_micropython import find
-from image import build, build_rom
 from lab import sound
 from lab.lab import Lab
 from lab.processes import LabError, Terminal
+from neighbour.device.image import build, build_rom
 
 __all__ = ["memory", "srtp"]
 

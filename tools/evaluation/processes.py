@@ -25,11 +25,11 @@ from evaluation.domains import NEIGHBOURS, TERMINALS
 from evaluation.endtoend import OPERATIONS
 from evaluation.figures import END_TO_END, HYBRID, Round
 from find_micropython import find
-from image import build, build_rom
 from lab.lab import Lab
 from lab.processes import LabError, Neighbour, Process, Terminal
 from neighbour.agent.authority import Authority
 from neighbour.config import load
+from neighbour.device.image import build, build_rom
 from neighbour.store.accounts import add_account, set_account
 from neighbour.store.database import Store
 

@@ -20,10 +20,10 @@ from rich.table import Table
 
 from debian import UnavailableError
 from find_micropython import find
-from image import LinkError, build, build_rom
 from lab import ladder, sound
 from lab.lab import Lab
 from lab.processes import LabError, Neighbour, Terminal, uninterrupted
+from neighbour.device.image import LinkError, build, build_rom
 
 __all__ = ["Row", "judge", "main", "run"]
 

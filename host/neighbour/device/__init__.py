@@ -1,0 +1,1 @@
+"""Boards: what is put on them, and how it gets there."""

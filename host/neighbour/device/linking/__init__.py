@@ -1,0 +1,1 @@
+"""Makes few small modules of many, for a heap of a hundred kilobytes."""
