@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fuzzing.descriptions import check_sdp
 from fuzzing.media import check_dtmf, check_rtcp, check_text
-from fuzzing.packets import check_frame, check_srtp, check_stream
+from fuzzing.packets import check_frame, check_slip, check_srtp, check_stream
 from fuzzing.sealed import check_cms, check_mime, check_sealed, check_x509
 from fuzzing.texts import check_auth, check_message, check_uri, check_via
 
@@ -24,6 +24,7 @@ HARNESSES: dict[str, Callable[[bytes], None]] = {
     "dtmf": check_dtmf,
     "frame": check_frame,
     "stream": check_stream,
+    "slip": check_slip,
     "cms": check_cms,
     "mime": check_mime,
     "x509": check_x509,

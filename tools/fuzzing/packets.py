@@ -1,4 +1,4 @@
-"""Harnesses for what is binary: SRTP and SRTCP packets, frames of the hop, the cutting of a byte stream.
+"""Harnesses for what is binary: SRTP and SRTCP packets, frames of the hop, the cutting of a byte stream, a serial line.
 
 Keys are fixed, for the seeds' sake: a packet that opens was sent, or it is a forgery.
 """
@@ -12,11 +12,12 @@ from sipwire.hop import MAX_SEQ, HopKeys, HopReceiver, HopSender
 from sipwire.message import MAX_HEAD_BYTES, MAX_MESSAGE_BYTES
 from sipwire.rtp import build_header
 from sipwire.rtp import parse as parse_rtp
+from sipwire.slip import MAX_DATAGRAM_BYTES, TEXT, SlipDecoder, encode, is_port
 from sipwire.srtcp import SrtcpReceiver, SrtcpSender
 from sipwire.srtp import SUITES, SrtpReceiver, SrtpSender
 from sipwire.stream import PING, PONG, StreamParser
 
-__all__ = ["FRAMES", "RTCP", "RTP", "check_frame", "check_srtp", "check_stream", "pieces"]
+__all__ = ["FRAMES", "RTCP", "RTP", "check_frame", "check_slip", "check_srtp", "check_stream", "pieces"]
 
 _KEY = bytes(range(100, 130))
 _SUITE = SUITES[b"AES_CM_128_HMAC_SHA1_32"]  # the shortest tag: the easiest to guess
@@ -198,3 +199,33 @@ def _read(parts: list[bytes]) -> tuple[list[bytes], str]:
         assert stream.pending_bytes <= max(MAX_MESSAGE_BYTES + MAX_HEAD_BYTES, len(part))
         assert stream.fault is None or stream.pending_bytes == 0
     return found, stream.fault.reason if stream.fault else ""
+
+
+def check_slip(data: bytes) -> None:
+    """`sipwire.slip`: the same comes out however a line is cut, and what comes after it is whole."""
+    line = data + b"\xc0" + encode(5060, b"after")
+    whole, cut = SlipDecoder(), SlipDecoder()
+    found = whole.receive(line)
+    assert found[-1] == (5060, b"after")
+    parts = [one for i in range(len(line)) for one in cut.receive(line[i : i + 1])]
+    assert _joined(parts) == _joined(found)
+    assert cut.bad == whole.bad
+    assert sum(len(datagram) for _, datagram in found) <= len(line)
+    for port, datagram in found:
+        if port != TEXT:
+            assert is_port(port)
+            assert len(datagram) <= MAX_DATAGRAM_BYTES
+            assert SlipDecoder().receive(encode(port, datagram)) == [(port, datagram)]
+
+
+def _joined(found: "list[tuple[int, bytes]]") -> "list[tuple[int, bytes]]":
+    """What came by a line, with the parts of each text put together."""
+    made: list[tuple[int, bytes]] = []
+    goes_on = False
+    for port, data in found:
+        if port == TEXT and data and goes_on:
+            made[-1] = (TEXT, made[-1][1] + data)
+        elif port != TEXT or data:
+            made.append((port, data))
+        goes_on = port == TEXT and bool(data)
+    return made
