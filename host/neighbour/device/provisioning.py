@@ -1,0 +1,350 @@
+"""Puts a terminal on a board: finds out what has to be changed, and changes it so that it may be cut off anywhere.
+
+    look -> plan -> boot.py first -> other files as NAME.new, each verified -> the journal -> the change -> verified
+
+Until the journal (`inventory.JOURNAL`) is there, nothing has changed for the board; from then on the change is made,
+whatever happens: boot.py finishes it at the next start, and so does whoever runs this again. A ROMFS is written where
+it lies, so while that is done `inventory.HALT` keeps the program from being started.
+"""
+
+import hashlib
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sipwire import __version__
+
+from .configuration import written
+from .image import build, build_rom
+from .inventory import CONFIG, HALT, INSTALLED, JOURNAL, KEYS, NEW, Inventory, digests, prepare
+from .port import DeviceError, FullError, GoneError, Prompt, prompt
+from .sources import ROOTS
+
+__all__ = ["Plan", "Tell", "install", "plan", "remove"]
+
+#: Told how much of the work is done, from 0 to 1, and what is being done.
+Tell = Callable[[float, str], None]
+
+_PROGRAMS = ("boot.py", "main.py")
+_BEFORE = ".before"  # what a boot.py or main.py of somebody else's is called from now on
+_FOLDERS = ("terminal", "sipwire")
+_RECORDS = (HALT, JOURNAL, "wisp.crash")
+_SPARE_BLOCKS = 8  # that a file system wants for itself, and a terminal for its setup keys
+_FILE_COST_BYTES = 3000  # what a file takes of the time, as if it were so many bytes more
+_ROM = "program.romfs"
+_OFFSET = re.compile(rb"Writing at offset (\d+)")
+_HALTED = b"the program was not written to its end: run `wisp device provision` again\n"
+_SAID_BYTES = 4096
+_SILENT_S = 60  # mpremote may be, while a block of flash is erased
+_TRIES = 3  # to write a file and find it as it should be
+_VERIFYING = "verifying"
+
+# Runs on the board, and may be cut off anywhere: a name is free before something gets it.
+_ON_BOARD = """
+def keep(path, as_):
+    there = os.listdir("/")
+    if path in there and as_ not in there:
+        os.rename(path, as_)
+def put(path):
+    try:
+        os.rename(path + ".new", path)
+    except OSError:
+        os.remove(path)
+        os.rename(path + ".new", path)
+def drop(path):
+    try:
+        os.remove(path)
+    except OSError:
+        pass
+def folders(path):
+    made = ""
+    for one in path.split("/")[:-1]:
+        made = made + "/" + one if made else one
+        try:
+            os.mkdir(made)
+        except OSError:
+            pass
+def drop_all(folder):
+    try:
+        for one in os.ilistdir(folder):
+            path = folder + "/" + one[0]
+            if one[1] == 0x4000:
+                drop_all(path)
+            else:
+                os.remove(path)
+        os.rmdir(folder)
+    except OSError:
+        pass
+"""
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass
+class Plan:
+    """What is to be changed on a board.
+
+    Attributes:
+        put: files that are new or differ, by their path.
+        remove: files of an earlier program.
+        same: files that stay as they are.
+        rom: an image for the board's ROMFS; None where there is none, or it is there already.
+        others: programs of somebody else that make room for ours.
+    """
+
+    put: dict[str, bytes] = field(default_factory=dict, repr=False)
+    remove: list[str] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)
+    rom: bytes | None = field(default=None, repr=False)
+    others: list[str] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.put and not self.remove and self.rom is None
+
+    @property
+    def bytes(self) -> int:
+        """What has to be written."""
+        return sum(map(len, self.put.values())) + len(self.rom or b"")
+
+
+def plan(session: Prompt, found: Inventory, values: dict[str, Any]) -> Plan:
+    """Find out what has to be changed.
+
+    Args:
+        session: the board's prompt.
+        found: what is on it.
+        values: its configuration as it shall be.
+
+    Raises:
+        LinkError: the image can't be built.
+        DeviceError: the board does not answer, or has no room.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "image"
+        build(image, arch=found.architecture)
+        files = {path.relative_to(image).as_posix(): path.read_bytes() for path in image.rglob("*") if path.is_file()}
+        build_rom(image, Path(folder) / _ROM)
+        rom = (Path(folder) / _ROM).read_bytes()
+    made = Plan()
+    wanted = {name: (ROOTS[-1] / name).read_bytes() for name in _PROGRAMS}
+    wanted[CONFIG] = written(values)
+    if found.rom_bytes >= len(rom):
+        if _rom_digest(session, len(rom)) != _sha256(rom):
+            made.rom = rom
+    else:
+        wanted |= files
+    record = {"version": __version__, "files": {path: _sha256(data) for path, data in sorted(wanted.items())}}
+    wanted[INSTALLED] = (json.dumps(record) + "\n").encode()
+    for path, data in wanted.items():
+        if found.hashes.get(path) == _sha256(data):
+            made.same.append(path)
+        else:
+            made.put[path] = data
+    # What somebody has put beside our program is nobody's, and would be in its way.
+    made.remove = sorted(path for path in found.hashes if path.startswith(_FOLDERS) and _old(path, wanted))
+    made.remove += [path for path in _RECORDS if path in found.hashes and path != JOURNAL]
+    known = _known(session) if INSTALLED in found.hashes else {}
+    there = [one for one in _PROGRAMS if one in made.put and one in found.hashes]
+    made.others = [one for one in there if found.hashes[one] != known.get(one)]
+    if any(found.config.get(name, values[name]) != values[name] for name in ("user", "domain")):
+        made.remove += found.keys  # they are another account's
+    _check_room(found, made)
+    return made
+
+
+def _old(path: str, wanted: dict[str, bytes]) -> bool:
+    return path.removesuffix(NEW) not in wanted
+
+
+def _known(session: Prompt) -> dict[str, str]:
+    """What was installed there before, by us."""
+    try:
+        files = json.loads(session.run(f"print(open({INSTALLED!r}).read())"))["files"]
+    except (DeviceError, ValueError, KeyError, TypeError):
+        return {}
+    return files if isinstance(files, dict) else {}
+
+
+def _check_room(found: Inventory, made: Plan) -> None:
+    """See to it that there is room for the new files beside the old ones.
+
+    Raises:
+        FullError: there is none.
+    """
+    block = found.block_bytes or 4096
+    there = {path: _sha256(data) for path, data in made.put.items()}
+    left = [data for path, data in made.put.items() if found.hashes.get(path + NEW) != there[path]]
+    needed = sum(-(-len(data) // block) * block for data in left) + _SPARE_BLOCKS * block
+    if needed > found.free_bytes:
+        raise FullError(
+            f"the board's flash is full: {needed // 1024} KiB are wanted beside what is there, "
+            f"{found.free_bytes // 1024} KiB are free. Remove what is not needed (`mpremote ls`, `mpremote rm`), or "
+            "the old program (`wisp device remove`). Nothing has been changed"
+        )
+
+
+def _rom_digest(session: Prompt, size: int) -> str:
+    """SHA-256 of as much of the board's ROMFS, in hex."""
+    found: str = session.value(
+        "import vfs\n_d = vfs.rom_ioctl(2, 0)\n"
+        "def _rom(size):\n"
+        " h = hashlib.sha256()\n"
+        " b = bytearray(512)\n"
+        " for i in range(0, size, 512):\n"
+        "  n = min(512, size - i)\n"
+        "  if hasattr(_d, 'readblocks'):\n"
+        "   _d.readblocks(i // _d.ioctl(5, 0), b, i % _d.ioctl(5, 0))\n"
+        "   h.update(memoryview(b)[:n])\n"
+        "  else:\n"
+        "   h.update(memoryview(_d)[i:i + n])\n"
+        " return binascii.hexlify(h.digest()).decode()\n"
+        f"print(json.dumps(_rom({size})))"
+    )
+    return found
+
+
+def install(port: str, made: Plan, tell: Tell) -> None:
+    """Make a change.
+
+    Args:
+        port: the board's.
+        made: by `plan`.
+        tell: told how far it is.
+
+    Raises:
+        DeviceError: it could not be made. The board is as it was, or it is to be run again.
+    """
+    total = made.bytes + _FILE_COST_BYTES * (len(made.put) + 2)
+    done = 0
+    with prompt(port) as session:
+        prepare(session)
+        session.run(_ON_BOARD)
+        for path in made.others:
+            session.run(f"keep({path!r}, {path + _BEFORE!r})")
+        # boot.py first: whatever happens then, it is there to finish the change.
+        for path in sorted(made.put, key=lambda path: (path != "boot.py", path)):
+            data = made.put[path]
+            _put_beside(session, port, path, data, lambda size, name=path, at=done: tell((at + size) / total, name))  # type: ignore[misc]
+            if path == "boot.py":
+                session.run(f"put({path!r})")
+            done += len(data) + _FILE_COST_BYTES
+        if made.rom is None:
+            tell(done / total, _VERIFYING)
+            _commit(session, port, made)
+            return
+        session.write_file(HALT, _HALTED)
+    _write_rom(port, made.rom, lambda size: tell((done + size) / total, "program"))
+    tell(1 - _FILE_COST_BYTES / total, _VERIFYING)
+    with prompt(port) as session:
+        prepare(session)
+        session.run(_ON_BOARD)
+        if _rom_digest(session, len(made.rom)) != _sha256(made.rom):
+            raise DeviceError(f"{port}: what the board has of the program is not what was written: run it again")
+        _commit(session, port, made)
+
+
+def _put_beside(session: Prompt, port: str, path: str, data: bytes, tell: Callable[[int], None]) -> None:
+    """Write a file beside the one that it replaces, and verify it; what is there already is not written again.
+
+    Raises:
+        DeviceError: it can't be written. Nothing that is in use has changed.
+    """
+    name = path + NEW
+    for _ in range(_TRIES):
+        if digests(session, [name]) == [_sha256(data)]:
+            tell(len(data))
+            return
+        session.run(f"folders({path!r})")
+        try:
+            session.write_file(name, data, tell)
+        except FullError:
+            session.run(f"drop({name!r})")
+            raise
+    raise DeviceError(f"{port}: {path}: is not what was written: is the cable good, or the board's flash worn out?")
+
+
+def _commit(session: Prompt, port: str, made: Plan) -> None:
+    """Decide on the change, make it, and see that it is made.
+
+    Raises:
+        DeviceError: it is not; it is to be run again.
+    """
+    put = [path for path in made.put if path != "boot.py"]
+    journal = json.dumps({"put": put, "remove": [*made.remove, HALT]}).encode()
+    _put_beside(session, port, JOURNAL, journal, lambda _: None)
+    session.run(f"put({JOURNAL!r})")
+    # What the board would do at its next start.
+    session.run(made.put.get("boot.py", (ROOTS[-1] / "boot.py").read_bytes()).decode())
+    for path, digest in zip(made.put, digests(session, list(made.put)), strict=True):
+        if digest != _sha256(made.put[path]):
+            raise DeviceError(f"{port}: {path}: is not what was written: is the board's flash worn out? Run it again")
+
+
+def _write_rom(port: str, rom: bytes, tell: Callable[[int], None]) -> None:
+    """Write the ROMFS, by mpremote.
+
+    Raises:
+        DeviceError: it can't be written. It is to be run again: the program that was there is gone.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / _ROM
+        file.write_bytes(rom)
+        command = [sys.executable, "-m", "mpremote", "connect", port, "romfs", "deploy", str(file)]
+        pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
+        with subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, stdin=quiet) as one:
+            assert one.stdout is not None
+            said = b""
+            while select.select([one.stdout], [], [], _SILENT_S)[0]:
+                part = os.read(one.stdout.fileno(), 1024)
+                if not part:
+                    break
+                said = (said + part)[-_SAID_BYTES:]
+                if found := _OFFSET.findall(said):
+                    tell(int(found[-1]))
+            else:
+                one.kill()
+    if one.returncode:
+        last = said.decode(errors="replace").strip().splitlines()[-1:]
+        raise GoneError(f"{port}: the program could not be written ({' '.join(last)}): run it again")
+
+
+def remove(port: str) -> list[str]:
+    """Remove a terminal from a board, with its secrets; what was there before it comes back.
+
+    Args:
+        port: the board's.
+
+    Returns:
+        What is left of it: a ROMFS, which only another one replaces.
+
+    Raises:
+        DeviceError: it can't be; it is to be run again.
+    """
+    with prompt(port) as session:
+        prepare(session)
+        session.run(_ON_BOARD)
+        # Its secrets first, and what starts it last: cut off, it says that there is no configuration.
+        for path in (CONFIG, CONFIG + NEW, JOURNAL + NEW, JOURNAL):
+            session.run(f"drop({path!r})")
+        for folder in (KEYS, *_FOLDERS):
+            session.run(f"drop_all({folder!r})")
+        known = _known(session)
+        for path in _PROGRAMS:
+            if digests(session, [path]) == [known.get(path)]:
+                session.run(f"drop({path!r})")
+                session.run(f"keep({path + _BEFORE!r}, {path!r})")
+        for path in (*_RECORDS, INSTALLED, *(one + NEW for one in (*_PROGRAMS, INSTALLED))):
+            session.run(f"drop({path!r})")
+        return session.value("import sys\nprint(json.dumps([one for one in sys.path if one[:4] == '/rom']))")  # type: ignore[no-any-return]
