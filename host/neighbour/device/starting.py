@@ -12,7 +12,7 @@ from .port import BAUD, DeviceError, GoneError, Line, prompt
 if TYPE_CHECKING:
     from ..store.database import Store
 
-__all__ = ["start"]
+__all__ = ["Watch", "start"]
 
 _START_S = 20.0  # for a board to start and its terminal to say so
 _WIFI_S = 30.0  # more, after a first attempt to join has failed: the second one often does not
@@ -21,7 +21,7 @@ _BACK_S = 15.0  # for a port that vanishes when the board starts again
 _NO_ANSWER = "no answer"  # as the terminal says it
 
 
-class _Watch:
+class Watch:
     """What the board tells while it starts.
 
     Args:
@@ -57,9 +57,7 @@ class _Watch:
         elif event == "error":
             reason = str(line.get("reason"))
             if reason.startswith("neighbour:"):
-                raise DeviceError(
-                    f"{self._neighbour}: the board does not know this name: give an address by --neighbour"
-                )
+                raise DeviceError(f"{self._neighbour}: the board can't find this name: give an address by --neighbour")
             raise DeviceError(f"the board says: {reason}")
 
     def check(self, now: float) -> None:
@@ -105,7 +103,7 @@ async def start(store: "Store", port: str, user: str, values: dict[str, Any]) ->
     known = set(await _agreements(store, user))
     serial = values.get("serial")
     wifi = values.get("wifi") or {}
-    watch = _Watch(values["neighbour"], wifi.get("ssid", ""))
+    watch = Watch(values["neighbour"], wifi.get("ssid", ""))
     await asyncio.to_thread(_restart, port)
     begun = time.monotonic()
     line: Line | None = None
