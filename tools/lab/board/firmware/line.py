@@ -1,0 +1,194 @@
+"""The serial line: standard input and output are the two ends of a pseudo-terminal.
+
+What is printed has its line ends made CR LF on the way, as on a board; what goes through ``sys.stdout.buffer`` or a
+``machine.UART`` has not.
+"""
+
+import io
+import select
+import sys
+import time
+
+from micropython import const
+
+from . import host
+
+_INTERRUPT = const(0)
+_BAUD = const(8)
+_RATE = const(115200)  # of a prompt
+
+_TCGETS = const(0x5401)
+_TCSETS = const(0x5402)
+_FIONREAD = const(0x541B)
+_ONLCR = const(4)  # in the first byte of c_oflag, which is at offset 4
+_TERMIOS_BYTES = const(60)  # more than the kernel's structure has anywhere
+
+_DRAIN_US = const(10000)  # until what was sent has left at the old speed
+
+_CTRL_C = const(3)
+
+_POLL = const(3)
+_GET_FILENO = const(10)
+
+_cooked = bytearray(_TERMIOS_BYTES)
+_raw = bytearray(_TERMIOS_BYTES)
+_number = bytearray(4)
+
+
+def set_up(interrupted_by=0):
+    """The line is that of a prompt; lines end as they should.
+
+    Args:
+        interrupted_by: the character that interrupts, 0 for none.
+    """
+    if not _cooked[4]:
+        host.ioctl(1, _TCGETS, _cooked)
+        _cooked[4] |= _ONLCR
+        _raw[:] = _cooked
+        _raw[4] &= ~_ONLCR
+    host.registers[_INTERRUPT] = interrupted_by
+    _set_rate(_RATE)
+    host.ioctl(1, _TCSETS, _cooked)
+
+
+def _set_rate(baud):
+    if host.word(_BAUD) != baud:
+        host.usleep(_DRAIN_US)
+        host.set_word(_BAUD, baud)
+
+
+def put(data):
+    """Send bytes, line ends as they should be."""
+    data = memoryview(data)
+    while data:
+        sent = host.write(1, data, len(data))
+        if sent > 0:
+            data = data[sent:]
+
+
+def put_raw(data):
+    """Send bytes as they are."""
+    host.ioctl(1, _TCSETS, _raw)
+    try:
+        put(data)
+    finally:
+        host.ioctl(1, _TCSETS, _cooked)
+    return len(data)
+
+
+_byte = bytearray(1)
+
+
+def get():
+    """Wait for a byte."""
+    while host.read(0, _byte, 1) != 1:
+        pass
+    return _byte[0]
+
+
+def interrupt(character):
+    """``micropython.kbd_intr``: Ctrl-C interrupts, or nothing does."""
+    host.registers[_INTERRUPT] = _CTRL_C if character == _CTRL_C else 0
+
+
+class Output(io.IOBase):
+    """``sys.stdout.buffer``."""
+
+    def write(self, data):
+        return put_raw(data)
+
+    def flush(self):
+        pass
+
+    def ioctl(self, request, argument):
+        return 1 if request == _GET_FILENO else 0
+
+
+class Stdout(io.IOBase):
+    """``sys.stdout``."""
+
+    def __init__(self):
+        self.buffer = Output()
+
+    def write(self, data):
+        return sys.stdout.write(data)
+
+    def flush(self):
+        pass
+
+    def ioctl(self, request, argument):
+        return 1 if request == _GET_FILENO else 0
+
+
+class UART(io.IOBase):
+    """The line for a program alone: what comes goes to it, Ctrl-C too, until ``deinit``."""
+
+    INV_TX = 1
+    INV_RX = 2
+    RTS = 1
+    CTS = 2
+
+    def __init__(self, number, *arguments, **settings):
+        if number:
+            raise ValueError("UART(%d) does not exist" % number)
+        self._timeout = 0
+        self.init(*arguments, **settings)
+
+    def init(self, baudrate=_RATE, bits=8, parity=None, stop=1, timeout=None, **_):
+        if baudrate <= 0:
+            raise ValueError("invalid baudrate")
+        if timeout is not None:
+            self._timeout = timeout
+        host.registers[_INTERRUPT] = 0
+        _set_rate(baudrate)
+
+    def deinit(self):
+        interrupt(_CTRL_C)
+        _set_rate(_RATE)
+
+    def any(self):
+        host.ioctl(0, _FIONREAD, _number)
+        return _number[0] | _number[1] << 8
+
+    def _ready(self, wanted):
+        """How many bytes there are, when as many as wanted have come or the time is over."""
+        size = self.any()
+        if size < wanted and self._timeout:
+            started = time.ticks_ms()
+            while size < wanted and time.ticks_diff(time.ticks_ms(), started) < self._timeout:
+                time.sleep_ms(1)
+                size = self.any()
+        return min(size, wanted)
+
+    def read(self, size=-1):
+        size = self.any() if size < 0 else self._ready(size)
+        if not size:
+            return None
+        data = bytearray(size)
+        return bytes(memoryview(data)[: host.read(0, data, size)])
+
+    def readinto(self, buffer, size=-1):
+        size = self._ready(len(buffer) if size < 0 else min(size, len(buffer)))
+        return host.read(0, buffer, size) if size else None
+
+    def readline(self):
+        line = b""
+        while line[-1:] != b"\n" and self._ready(1):
+            line += self.read(1)
+        return line or None
+
+    def write(self, data):
+        return put_raw(data)
+
+    def flush(self):
+        pass
+
+    def txdone(self):
+        return True
+
+    def ioctl(self, request, argument):
+        if request == _GET_FILENO:
+            return 0
+        if request == _POLL:
+            return (select.POLLIN if self.any() else 0) | select.POLLOUT & argument
+        return 0

@@ -1,0 +1,92 @@
+"""What runs first: makes a board of the unix port, and starts its prompt.
+
+`begin` is called with what the part on CPython has laid out in a folder of the computer's.
+"""
+
+import gc
+import os
+import sys
+
+import micropython
+import vfs
+
+from . import chip, flash, host, line, radio, repl, sound
+
+
+class _Over:
+    """A module of the interpreter's with names of ours put over its own."""
+
+    def __init__(self, module):
+        self._module = module
+
+    def __getattr__(self, name):
+        return getattr(self._module, name)
+
+
+class _Implementation:
+    """``sys.implementation`` where the board calls itself an older one than it is."""
+
+    name = "micropython"
+
+
+def _put_over(module):
+    over = sys.modules[module.__name__] = _Over(module)
+    return over
+
+
+def begin(names, folder, size, rom_size, version, measure):
+    """Make the board and run its prompt.
+
+    Args:
+        names: the globals of what will run.
+        folder: of flash, registers and what else the other side has laid out.
+        size: of flash, in bytes.
+        rom_size: of the ROMFS partition, 0 for none.
+        version: what MicroPython the board calls itself, "" for what it is; with an mpy version behind a comma.
+        measure: whether only to print what of the heap all this takes.
+    """
+    host.open_registers(folder + "/registers")
+    sound.folder = radio.folder = vfs.VfsPosix(folder)
+    with sound.folder.open("/sound.txt", "r") as file:
+        sound.files[:] = file.read().split("\n")[:2]
+    flash.mount(folder + "/flash", size)
+    path = sys.path
+    path[:] = ["", ".frozen", "/lib"]
+    sys.argv[:] = []
+    os.chdir("/")
+
+    our_sys = _put_over(sys)
+    our_sys.platform = "esp32"
+    our_sys.stdout = line.Stdout()
+    our_vfs = _put_over(vfs)
+    if rom_size:
+        rom = flash.Rom(folder + "/rom", rom_size)
+        our_vfs.rom_ioctl = rom.ioctl
+        rom.mount(path)
+    _put_over(micropython).kbd_intr = line.interrupt
+    real = sys.implementation
+    numbers, _, mpy = version.partition(",")
+    said = _Implementation()
+    said.version = tuple([int(one) for one in numbers.split(".")]) if numbers else real.version[:3]
+    said._machine = "Emulated board with ESP32"
+    said._build = "EMULATED"
+    said._mpy = real._mpy & ~0xFF | int(mpy) if mpy else real._mpy
+    our_sys.implementation = said
+    release = "%d.%d.%d" % said.version[:3]
+    our_sys.version = "3.4.0; MicroPython v%s" % release
+    our_os = _put_over(os)
+    our_os.uname = lambda: ("esp32", "esp32", release, "v" + release, said._machine)
+    sys.modules["machine"] = chip
+    sys.modules["network"] = radio
+    for name in list(sys.modules):
+        if name.startswith("firmware"):
+            del sys.modules[name]
+    banner = 'MicroPython v%s; %s\nType "help()" for more information.\n' % (release, said._machine)
+    prompt = repl.Prompt(names, banner.encode(), folder + "/source")
+    line.set_up()
+    chip.feed_watchdog()
+    gc.collect()
+    if measure:
+        print(gc.mem_alloc())
+        host.leave(0)
+    prompt.start()
