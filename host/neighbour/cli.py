@@ -19,7 +19,7 @@ from .agent.authority import Authority, AuthorityError
 from .agent.certificates import make_domain
 from .agent.keyring import CertificateError
 from .check import check as check_config
-from .commands import account, ca, calls, cert, keys
+from .commands import account, ca, calls, cert, device, keys
 from .commands.console import CONFIG_NAME, HERE, domain_argument, err, fail, load_config, out, run, told
 from .config import Config, ConfigError, load, numeric_address, parse_address
 from .store.database import StoreError, migrate
@@ -35,6 +35,7 @@ _app = typer.Typer(
 _app.add_typer(ca.commands, name="ca")
 _app.add_typer(account.commands, name="account")
 _app.add_typer(cert.commands, name="cert")
+_app.add_typer(device.commands, name="device")
 _app.command("keys")(keys.keys)
 _app.command("calls")(calls.calls)
 _COLLECT_AFTER = (5_000, 5, 500)  # objects, collections of the young, collections of the older ones

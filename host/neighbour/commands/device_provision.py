@@ -70,9 +70,8 @@ def provision(
     if present is not None and not present.is_terminal:
         raise fail(f"{account}: is a phone's account; a board wants one of its own")
     try:
-        with Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), console=err
-        ) as bar:
+        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
+        with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
             task = bar.add_task("looking at the board", total=1.0)
 
             def tell(done: float, what: str) -> None:

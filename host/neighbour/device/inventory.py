@@ -87,7 +87,7 @@ try:
         rom = rom.ioctl(4, 0) * rom.ioctl(5, 0) if hasattr(rom, "ioctl") else 0 if isinstance(rom, int) else len(rom)
 except (ImportError, AttributeError):
     pass
-print(json.dumps([i[0], list(i[1])[:3], getattr(i, "_mpy", 0), getattr(i, "_machine", sys.platform), have,
+print(json.dumps([i.name, list(i.version)[:3], getattr(i, "_mpy", 0), getattr(i, "_machine", sys.platform), have,
     v[0] * v[3], v[0], rom]))
 """
 
