@@ -1,24 +1,24 @@
-"""What a board runs after its start: the terminal, by wisp.json.
+"""What a board runs after its start: the terminal, by wisp.json. Whatever comes of it, the board can be reached.
 
-It ends by ``quit``, by a mistake in wisp.json and by Ctrl-C. Whatever else ends it, the board is started again.
+    start --prepare--> run --> it ends: prompt      the button held, Ctrl-C, wisp.halt, three crashes in a row: prompt
+                        |
+                        +--> crash --> start again, five seconds later
+
+What there is to do before and after is in `terminal.board.starting`, which is in memory as long as it does it: the
+terminal wants all there is, so this file is short.
 """
 
+import gc
 import sys
-import time
-
-import machine
-
-from terminal.app import run
-from terminal.events import emit
-
-_PAUSE_MS = 5000  # for somebody at the console to read it, or to stop it by Ctrl-C
 
 try:
-    run()
-except Exception as error:
-    try:
-        emit("error", reason=repr(error))
-        sys.print_exception(error)
-    finally:  # though there is no memory for that either
-        time.sleep_ms(_PAUSE_MS)
-        machine.reset()
+    __import__("terminal.board.starting")
+    end = sys.modules["terminal.board.starting"].prepare()
+    gc.collect()
+    if end is None:
+        __import__("terminal.app")
+        end = sys.modules["terminal.app"].run()
+except BaseException as error:
+    end = error
+__import__("terminal.board.starting")
+sys.modules["terminal.board.starting"].finish(end)

@@ -36,6 +36,7 @@ _BUTTON_MS = const(50)  # how often a button is looked at, and a lamp blinks
 _COLLECT_BYTES = const(4096)
 _COLLECT_PART = const(2)  # a quarter of what is free
 _MEASURE_MS = const(1000)  # between two looks at how much of the heap lives
+_SETTLED_MS = const(300000)  # who has run for so long has not crashed at its start
 _AES_ECB = const(1)
 _ROOM_BYTES = const(6144)
 # What there is room for is asked for: a datagram of more is cut off, and fails its tag.
@@ -65,7 +66,7 @@ class Terminal:
         config: a `terminal.settings.Config`.
 
     Attributes:
-        config, board, link: its parts.
+        config, board, wlan, link: its parts; wlan is None where the network is always there.
         agent, phone, media: likewise, None until there is a network.
         registration: likewise, and None while there is none.
         live, peak: bytes of the heap that lived when it was looked at last, and most of all.
@@ -77,7 +78,9 @@ class Terminal:
         self._clock = Clock()
         self._calendar = Calendar()
         self.board = open_board(config.board)
-        self._wlan = self.board.wlan(config.wifi)
+        self.wlan = self.board.wlan(config.wifi)
+        self._feed = None
+        self._settles = True
         self._poll = select.poll()
         self._sip = self.phone = None
         self._rtp = ()  # for RTP and RTCP of speech, and of text
@@ -100,7 +103,7 @@ class Terminal:
                 old.close()
         # Known before they are opened: whatever fails here, they are closed.
         self._sip, self._rtp = _socket(), tuple([_socket() for _ in range(4 if config.text else 2)])
-        parts = (config, self.board, self._wlan, self._sip, self._rtp, self._poll, _resolve, sleep_ms)
+        parts = (config, self.board, self.wlan, self._sip, self._rtp, self._poll, _resolve, sleep_ms, self._feed)
         host = call("terminal.connecting", "connect", *parts)
         now = self._clock.now()
         contact = b"sip:%s@%s:%d" % (config.user, host, config.sip_port)
@@ -118,16 +121,21 @@ class Terminal:
 
     def run(self):
         """Run until ``quit``."""
+        feed = self._feed = self.board.watch(self.config.watchdog_s)
         gc.threshold(_COLLECT_BYTES)
         gc.collect()
         emit("started", aor=self.config.aor, heap_used=gc.mem_alloc())
         rounds = 0  # in a row, without memory
+        told = None
         while self._running:
+            if feed:
+                feed()
             try:
                 if not self.registration:
                     self._connect()
                 self._work()
                 rounds = 0
+                told = None
             except MemoryError:
                 self._room = None
                 rounds += 1
@@ -139,8 +147,10 @@ class Terminal:
             except OSError as error:
                 if self.registration:
                     raise
-                emit("error", reason="network: %s" % error)
-                if not self._wlan:
+                if told != str(error):
+                    told = str(error)
+                    emit("error", reason="network: " + told)
+                if not self.wlan:
                     raise
                 sleep_ms(_IDLE_MS)
 
@@ -234,12 +244,15 @@ class Terminal:
             self._room = None
             if self.media.report(now):
                 self.phone.renew(now)
-        if self._wlan and self._wlan.is_lost(now):
+        if self.wlan and self.wlan.is_lost(now):
             self.registration = None
             emit("wifi", error="lost")
         if now >= self._collect_at:
             self._collect_at = now + _MEASURE_MS
             self.collect()
+        if self._settles and now >= _SETTLED_MS:
+            self._settles = False
+            call("terminal.settling", "settle")
         if self.quit_at is not None and now >= self.quit_at:
             self._running = False
 
@@ -278,7 +291,10 @@ def run(path="wisp.json"):
     except ConfigError as error:
         emit("error", reason=str(error))
         return False
-    terminal.run()
+    try:
+        terminal.run()
+    finally:
+        terminal.board.watch(0)
     return True
 
 

@@ -30,6 +30,7 @@ _KEYS = {
     "rtp_port": (int, 40000),
     "expires_s": (int, 600),
     "keepalive_s": (int, 25),
+    "watchdog_s": (int, 60),
     "codecs": (list, ["PCMU"]),
     "srtp": (str, "required"),
     "text": (bool, False),
@@ -50,6 +51,8 @@ _WIFI = {"ssid": (str, None), "password": (str, "")}
 _CODECS = {"PCMU": 0, "PCMA": 8}
 _POLICIES = ("off", "opportunistic", "required")  # as sipwire.streams numbers them
 _LEVELS = ("light", "medium", "heavy")
+_MIN_WATCHDOG_S = 5  # enough where the neighbour has a number; a name server may take 30 s to be silent
+_MAX_WATCHDOG_S = 3600
 _MAX_LIFE_S = 31536000  # a year
 _MAX_USES = 65535
 _MAX_PEERS = 16
@@ -86,6 +89,8 @@ def make_config(values):
     ):
         if not low <= getattr(config, key) <= high:
             raise ConfigError("%s: %d to %d wanted" % (key, low, high))
+    if config.watchdog_s and not _MIN_WATCHDOG_S <= config.watchdog_s <= _MAX_WATCHDOG_S:
+        raise ConfigError("watchdog_s: 0, or %d to %d wanted" % (_MIN_WATCHDOG_S, _MAX_WATCHDOG_S))
     config.payload_types = [_CODECS.get(name) for name in config.codecs]
     if None in config.payload_types:
         raise ConfigError("codecs: PCMU and PCMA are known")

@@ -11,11 +11,13 @@ from .events import emit
 
 __all__ = ["connect"]
 
-_AGAIN_MS = const(1000)  # until a name server is asked again
+_AGAIN_MS = const(1000)  # until it is tried again; each time twice that
+_MAX_AGAIN_MS = const(60000)
+_POLL_MS = const(100)
 
 
-def connect(config, board, wlan, sip, rtp, poll, resolve, sleep_ms):
-    """Join the network where there is one to join, and open the sockets.
+def connect(config, board, wlan, sip, rtp, poll, resolve, sleep_ms, feed):
+    """Join the network where there is one to join, however long that takes, and open the sockets.
 
     Args:
         config: the terminal's.
@@ -26,6 +28,7 @@ def connect(config, board, wlan, sip, rtp, poll, resolve, sleep_ms):
         poll: waits for them.
         resolve: makes a socket address of (host, port).
         sleep_ms: waits.
+        feed: what to call while it waits, or None: see `terminal.board`.
 
     Returns:
         Our numeric address, as bytes.
@@ -34,16 +37,23 @@ def connect(config, board, wlan, sip, rtp, poll, resolve, sleep_ms):
         OSError: there is no network, or an address or port can't be had.
     """
     address = board.address()
-    neighbour = None
+    neighbour, again_ms, is_told = None, _AGAIN_MS, False
     while wlan and not neighbour:
         # After a power cut the access point is often there before the way to a name server.
-        address = board.address() or wlan.join()
+        address = address or wlan.join(feed)
         if address:
+            if feed:
+                feed()
             try:
                 neighbour = resolve(*config.neighbour)
             except OSError:
-                emit("error", reason="neighbour: name not found")
-                sleep_ms(_AGAIN_MS)
+                if not is_told:
+                    emit("error", reason="neighbour: name not found")
+                    is_told = True
+        if not neighbour:
+            _wait(again_ms, not address and board, sleep_ms, feed)
+            again_ms = min(2 * again_ms, _MAX_AGAIN_MS)
+            address = address and board.address()
     address = config.address or address
     if not address:
         raise OSError("no network address")
@@ -56,6 +66,16 @@ def connect(config, board, wlan, sip, rtp, poll, resolve, sleep_ms):
     for i, socket in enumerate(rtp):
         _open(socket, address, config.rtp_port + i, resolve, poll)
     return address.encode()
+
+
+def _wait(ms, board, sleep_ms, feed):
+    """Wait; with a board no longer than until it has an address: its driver goes on trying by itself."""
+    for _ in range(0, ms, _POLL_MS):
+        if board and board.address():
+            break
+        if feed:
+            feed()
+        sleep_ms(_POLL_MS)
 
 
 def _open(socket, address, port, resolve, poll):

@@ -13,6 +13,7 @@ class Config:
         srtp: 2 where there is no media without it, 1 where RTP will do, 0 where it is always RTP.
         text: whether real-time text is offered, and taken.
         ring: whether the speaker tells that it rings.
+        watchdog_s: after how many seconds in which it did nothing the board starts anew; 0 for never.
         ha1: SHA-256 HA1, 64 hex digits as bytes.
         setup: of setup keys: the least ``level`` that a first one is made at, ``life_s`` and ``uses`` of each (0 for
             none), and the addresses-of-record of ``peers`` to be introduced to.

@@ -1,4 +1,4 @@
-"""Wi-Fi: join the network that the configuration names, and notice when it is gone."""
+"""Wi-Fi: join the network that the configuration names, notice when it is gone, and save power while nobody talks."""
 
 import time
 
@@ -7,6 +7,7 @@ from .events import emit
 __all__ = ["Wlan"]
 
 _JOIN_MS = 20000  # until an attempt counts as failed
+_SURE_MS = 8000  # since when a refusal is one: the driver has tried three times by then
 _CHECK_MS = 2000  # between two looks at the state of the link
 _POLL_MS = 100
 
@@ -26,50 +27,82 @@ class Wlan:
     Args:
         network: MicroPython's ``network`` module.
         settings: ``{"ssid": ..., "password": ...}``.
+
+    Attributes:
+        station: the ``network.WLAN``.
+        settings: likewise.
     """
 
     def __init__(self, network, settings):
         self._network = network
-        self._settings = settings
-        self._station = network.WLAN(network.STA_IF)
-        self._station.active(True)
-        # With power save on, the access point hands datagrams over in bunches (100 ms and more).
-        self._station.config(pm=network.WLAN.PM_NONE)
+        self.settings = settings
+        self.station = network.WLAN(network.STA_IF)
+        self.station.active(True)
         self._check_at = 0
+        self._saves = self._told = None
+        self.save_power(True)
 
-    def join(self):
-        """Try to join once; returns our address as text, or None. An event tells what happened."""
-        station = self._station
-        ssid = self._settings["ssid"]
-        try:
-            station.disconnect()
-        except OSError:
-            pass
-        try:
-            station.connect(ssid, self._settings["password"])
-        except OSError:
-            pass  # "Wifi Internal Error": still busy with the attempt before; the next one is 20 s away
+    def save_power(self, saves):
+        """Sleep between two beacons of the access point, or don't.
+
+        With power save on, it hands datagrams over in bunches (100 ms and more): good enough for a call that comes, not
+        for speech.
+        """
+        if saves != self._saves:
+            self._saves = saves
+            kind = self._network.WLAN
+            try:
+                self.station.config(pm=kind.PM_PERFORMANCE if saves else kind.PM_NONE)
+            except (AttributeError, ValueError, OSError):
+                pass  # a firmware that can't choose: whatever it does is good enough, or nothing can be done
+
+    def join(self, feed=None):
+        """Try to join once, where the driver has not; returns our address as text, or None. An event tells what is new.
+
+        Args:
+            feed: what to call meanwhile, or None: see `terminal.board`.
+        """
+        station = self.station
+        ssid = self.settings["ssid"]
+        if not station.isconnected():
+            self._connect()
         waited = 0
-        while not station.isconnected() and waited < _JOIN_MS:
+        while not station.isconnected() and waited < _JOIN_MS and not (waited >= _SURE_MS and self._reason()):
+            if feed:
+                feed()
             time.sleep_ms(_POLL_MS)
             waited += _POLL_MS
         if station.isconnected():
+            self._told = None
             address = station.ifconfig()[0]
             emit("wifi", ssid=ssid, address=address)
             return address
-        emit("wifi", ssid=ssid, error=self._reason())
+        reason = self._reason() or "no link (status %s)" % station.status()
+        if reason != self._told:
+            self._told = reason
+            emit("wifi", ssid=ssid, error=reason)
         return None
 
+    def _connect(self):
+        try:
+            self.station.disconnect()
+        except OSError:
+            pass
+        try:
+            self.station.connect(self.settings["ssid"], self.settings["password"])
+        except OSError:
+            pass  # "Wifi Internal Error": still busy with the attempt before
+
     def _reason(self):
-        status = self._station.status()
+        status = self.station.status()
         for name, reason in _REASONS.items():
             if getattr(self._network, name, None) == status:
                 return reason
-        return "no link (status %s)" % status
+        return None
 
     def is_lost(self, now):
         """Whether the link is gone; asks the driver every two seconds at most."""
         if now < self._check_at:
             return False
         self._check_at = now + _CHECK_MS
-        return not self._station.isconnected()
+        return not self.station.isconnected()

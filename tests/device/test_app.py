@@ -5,12 +5,12 @@ import sys
 import unittest
 
 from far import Call, FarMedia, accept, answer, answer_to, invite, options, request
-from scripted import settings
+from scripted import keep_loaded, settings
 from whole import FakeWlan, Whole
 
 from sipwire.message import Request
 from sipwire.sdp import Session
-from terminal import app, demand
+from terminal import app, demand, settling
 
 FAR = ("198.51.100.9", 30000)  # where the far end wants its speech
 
@@ -25,6 +25,11 @@ def bye_to(world):
     """The far end's BYE after it called."""
     ack = ack_to(world)
     return Call(ack.call_id, ack.get("from"), ack.get("to"), ack.cseq.number).request("BYE")
+
+
+def gaps(times):
+    """What lies between each time and the next."""
+    return [times[i + 1] - times[i] for i in range(len(times) - 1)]
 
 
 def refuse(world, is_too_much):
@@ -266,6 +271,68 @@ class LifeTest(Case):
         with self.assertRaises(MemoryError):
             world.run()
         self.assertEqual(self.names(world.printed.take()).count("starved"), 10)
+
+    def test_watchdog(self):
+        """Fed in each round, which no wait of the loop is longer than; and off when the program ends, however it does."""
+        for changes, seconds in (({}, 60), ({"watchdog_s": 0}, 0), ({"watchdog_s": 5}, 5)):
+            world = self.make(**changes)
+            world.run((100000, "status"))
+            self.assertEqual(world.board.watched, [seconds])
+            fed = world.board.fed
+            if seconds:
+                self.assertGreater(len(fed), 100)
+                self.assertLessEqual(max(gaps(fed)), 1000)
+            else:
+                self.assertEqual(fed, [])
+
+    def start(self, broken=None):
+        """What ``app.run`` comes to, with this error raised by what the board's commands are asked for."""
+        world = self.world
+        real = app.call
+        app.call = lambda name, function, *args: (
+            world.config if name == "terminal.config" else real(name, function, *args)
+        )
+
+        def commands():
+            raise broken
+
+        if broken:
+            world.board.commands = commands
+        world.script = [(1000, "quit")]
+        try:
+            return app.run("any.json")
+        finally:
+            app.call = real
+
+    def test_watchdog_ends_with_the_program(self):
+        self.assertTrue(self.start())
+        self.assertEqual(self.world.board.watched, [60, 0])
+        for error in (ValueError("told"), KeyboardInterrupt()):
+            world = self.make()
+            with self.assertRaises(type(error)):
+                self.start(error)
+            self.assertEqual(world.board.watched, [60, 0])
+
+    def test_settled(self):
+        """After five minutes crashes before are forgotten, once; where there were none nothing is written."""
+        removed = []
+
+        class Files:
+            @staticmethod
+            def remove(path):
+                removed.append((path, self.world.now))
+                raise OSError(errno.ENOENT)
+
+        undo = keep_loaded([settling])
+        settling.os = Files
+        try:
+            self.world.run((299000, lambda: self.assertEqual(removed, [])), (900000, "status"))
+        finally:
+            settling.os = os
+            undo()
+        [(path, when)] = removed
+        self.assertEqual(path, "wisp.crash")
+        self.assertTrue(300000 <= when <= 301000)
 
     def test_main(self):
         asked = []
@@ -569,46 +636,72 @@ class WifiTest(Case):
     def make(self, **changes):
         changes.setdefault("address", "")
         world = super().make(wifi={"ssid": "home"}, **changes)
-        world.board.station = FakeWlan()
+        world.board.station = FakeWlan(2)
         return world
 
     def lose(self):
         self.world.board.station.address = None
 
     def test_joins_first(self):
+        """The second attempt comes a second after the first, the third two later; the watchdog is fed meanwhile."""
         world = self.world
+        world.board.station = FakeWlan()
         self.assertEqual(self.names(world.run()), ["started", "registered"])
         self.assertEqual(world.board.station.joins, 3)
         self.assertEqual(world.sip.bound, ("192.0.2.43", 5060))
+        self.assertEqual([at for at in world.board.fed if at < 3000], [0] + list(range(0, 3000, 100)))
+
+    def test_tries_for_ever(self):
+        """Less and less often, and at once when the driver has found the network by itself."""
+        world = self.world
+        station = world.board.station = FakeWlan()
+        tried = []
+
+        def join(feed):
+            tried.append(world.now)
+            if world.now > 500000 and not station.address:
+                station.address = "192.0.2.50"  # behind our back, and not by this attempt
+                return None
+            return station.address
+
+        station.join = join
+        events = world.run((700000, "status"))
+        self.assertEqual(self.names(events), ["started", "registered", "status"])
+        steps = gaps(tried)
+        self.assertEqual(steps[:7], [1000, 2000, 4000, 8000, 16000, 32000, 60000])
+        self.assertEqual(set(steps[6:-1]), {60000})
+        self.assertEqual(steps[-1], 0)
+        self.assertLessEqual(max(gaps(world.board.fed)), 1000)
 
     def test_already_joined(self):
         """After a soft reset the station is still there."""
         world = self.world
         world.board.station.address = "192.0.2.99"
         world.run()
-        self.assertEqual((world.board.station.joins, world.sip.bound), (0, ("192.0.2.99", 5060)))
+        self.assertEqual((world.board.station.joins, world.sip.bound), (2, ("192.0.2.99", 5060)))
 
     def test_configured_address(self):
         """The network has to be joined nevertheless."""
         world = self.make(address="192.0.2.7")
         world.run()
         self.assertEqual((world.board.station.joins, world.sip.bound), (3, ("192.0.2.7", 5060)))
+        self.assertEqual(world.board.settings, {"ssid": "home", "password": ""})
 
     def test_name_server_comes_later(self):
-        """The access point is up, and what is behind it not yet: the terminal goes on trying."""
+        """The access point is up, and what is behind it not yet: that is told once, and the terminal goes on trying."""
         world = self.make(neighbour="proxy.a.example:5060")
         world.unnamed = 3
         events = world.run()
-        self.assertEqual(self.names(events), ["started"] + ["error"] * 3 + ["registered"])
+        self.assertEqual(self.names(events), ["started", "error", "registered"])
         self.assertEqual(events[1]["reason"], "neighbour: name not found")
-        self.assertGreaterEqual(world.now, 3000)  # it asks no more than once a second
+        self.assertGreaterEqual(world.now, 7000)  # after one second, two, and four
         self.assertEqual(world.board.station.joins, 3)  # and does not leave the network meanwhile
         self.assertEqual(world.sip.connected, ("proxy.a.example", 5060))
 
     def test_lost(self):
         """Another address: new sockets, a new agreement, another Contact."""
         world = self.world
-        events = world.run((5000, self.lose), (10000, "status"))
+        events = world.run((5000, self.lose), (13000, "status"))
         self.assertEqual(self.names(events), ["started", "registered", "wifi", "registered", "status"])
         self.assertEqual(events[2]["error"], "lost")
         self.assertEqual([one.is_open for one in world.sockets], [False] * 3 + [True] * 3)
@@ -616,7 +709,7 @@ class WifiTest(Case):
         self.assertEqual(world.contact, b"<sip:alice@192.0.2.46:5060>")
 
     def test_no_way_back_at_first(self):
-        """Whatever fails when the sockets are opened again: it is told, and tried again until it works."""
+        """Whatever fails when the sockets are opened again: it is told, once for each reason, and tried again until it works."""
         for name in ("bind", "connect", "setblocking"):
             for error in (OSError(errno.EIO), MemoryError("told")):
                 world = self.make()
@@ -627,7 +720,8 @@ class WifiTest(Case):
 
                 events = world.run((5000, lose), (20000, "status"))
                 told = [event for event in events if event["event"] in ("error", "starved")]
-                self.assertEqual(len(told), 3)
+                self.assertEqual(len(told), 1 if isinstance(error, OSError) else 3)
+                self.assertEqual(self.world.broken[name], [])
                 if isinstance(error, OSError):
                     what = {"bind": "192.0.2.46:5060: ", "connect": "neighbour 192.0.2.1: "}.get(name, "")
                     self.assertEqual(told[0], {"event": "error", "reason": "network: %s%s" % (what, error)})
@@ -668,19 +762,19 @@ class WifiTest(Case):
             self.assertEqual(world.last("ACK").call_id, b"in-1")
             self.assertGreater(len(world.rtp.sent), 40)
 
-        script = self.talk() + [(5000, self.lose), (6000, told), (7000, check), (8000, "hangup")]
+        script = self.talk() + [(5000, self.lose), (9000, told), (10000, check), (11000, "hangup")]
         events = world.run(*script)
         self.assertEqual(
             self.names(events), ["started", "registered", "incoming", "connected", "wifi", "registered", "ended"]
         )
-        self.assertEqual((events[-1]["reason"], events[-1]["talked_ms"] // 1000), ("hung up", 7))
+        self.assertEqual((events[-1]["reason"], events[-1]["talked_ms"] // 1000), ("hung up", 10))
         self.assertEqual(world.last("BYE").call_id, b"in-1")
         self.assertEqual(world.board.audio.log, ["start", "stop"])
 
     def test_lost_in_a_call_and_found_at_the_same_address(self):
         """Nobody has to be told anything."""
         world = self.make(address="192.0.2.7")
-        events = world.run(*self.talk(), (5000, self.lose), (9000, "hangup"))
+        events = world.run(*self.talk(), (5000, self.lose), (12000, "hangup"))
         self.assertEqual(
             self.names(events), ["started", "registered", "incoming", "connected", "wifi", "registered", "ended"]
         )
@@ -689,7 +783,7 @@ class WifiTest(Case):
 
     def test_lost_in_a_call_that_nobody_knows_any_more(self):
         world = self.world
-        gone = (6000, lambda: world.deliver(answer(world.last("INVITE"), 481)))
+        gone = (9000, lambda: world.deliver(answer(world.last("INVITE"), 481)))
         events = world.run(*self.talk(), (5000, self.lose), gone)
         self.assertEqual((events[-1]["event"], events[-1]["reason"]), ("ended", "peer is gone"))
         self.assertEqual(world.board.audio.log, ["start", "stop"])
@@ -712,7 +806,7 @@ class WifiTest(Case):
 
     def test_lost_while_it_rings(self):
         world = self.world
-        events = world.run((500, lambda: world.deliver(invite())), (600, self.lose), (5000, "status"))
+        events = world.run((500, lambda: world.deliver(invite())), (600, self.lose), (8000, "status"))
         self.assertEqual(self.names(events)[3:], ["wifi", "ended", "registered", "status"])
         self.assertEqual(events[-1]["phone"], "idle")
         self.assertEqual(world.board.audio.log, [])

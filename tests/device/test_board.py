@@ -227,6 +227,9 @@ class EmulatorTest(unittest.TestCase):
         audio.stop()
         self.assertEqual(self.files, {})
 
+    def test_no_watchdog(self):
+        self.assertIsNone(self.make().watch(60))
+
     def test_no_wav(self):
         """What is no recording of that form would be noise, and shows before anybody calls."""
         cd = wav(bytes(320))
@@ -299,19 +302,41 @@ class FakeI2S:
             buf[i], buf[i + 1] = value & 0xFF, value >> 8
 
 
+class FakeWDT:
+    """A watchdog as the ESP32's: making it anew gives it another time.
+
+    Attributes:
+        log: the times that it was given, and "fed".
+        most_ms: the longest time that it can wait.
+    """
+
+    log = []
+    most_ms = 1000000000
+
+    def __init__(self, timeout):
+        if timeout > FakeWDT.most_ms:
+            raise ValueError("timeout too long")
+        FakeWDT.log.append(timeout)
+
+    def feed(self):
+        FakeWDT.log.append("fed")
+
+
 class FakeMachine:
     Pin = FakePin
     I2S = FakeI2S
+    WDT = FakeWDT
 
 
 class FakeStation:
     connected = False
+    power = []
 
     def active(self, on):
         pass
 
     def config(self, **settings):
-        pass
+        FakeStation.power.append(settings)
 
     def isconnected(self):
         return self.connected
@@ -326,6 +351,7 @@ class FakeNetwork:
 
     class WLAN:
         PM_NONE = 0
+        PM_PERFORMANCE = 1
 
         def __new__(cls, interface):
             return FakeNetwork.station
@@ -359,6 +385,8 @@ class Esp32Test(unittest.TestCase):
         FakePin.made = {}
         FakeI2S.made = []
         FakeStation.connected = False
+        FakeStation.power = []
+        FakeWDT.log = []
         self.pcm = bytearray(320)
 
     def tearDown(self):
@@ -488,6 +516,45 @@ class Esp32Test(unittest.TestCase):
                 levels.append(FakePin.made[2].level)
                 self.time.ms += 50
             self.assertEqual(sorted(levels), [0] * 10 + [1] * 10)
+
+    def test_power_save(self):
+        """Off from the moment that it rings, here or there, to the end of the call."""
+        made = self.make(led=-1)
+        made.show("talking")  # without Wi-Fi there is nothing to do
+        made.wlan({"ssid": "x"})
+        for state in ("idle", "idle", "ringing", "answered", "talking", "idle", "calling", "cancelling", "idle"):
+            made.show(state)
+        self.assertEqual([one["pm"] for one in FakeStation.power], [1, 0, 1, 0, 1])
+
+    def test_watchdog(self):
+        """It can't be stopped: at the end it has a week."""
+        made = self.make()
+        self.assertIsNone(made.watch(0))
+        self.assertEqual(FakeWDT.log, [])  # never begun, so there is nothing to end
+        feed = made.watch(60)
+        feed()
+        feed()
+        self.assertIsNone(made.watch(0))
+        self.assertEqual(FakeWDT.log, [60000, "fed", "fed", 604800000])
+        # ESP-IDF counts half milliseconds, and twice the time until its second stage, in 32 bits.
+        self.assertLess(604800000 // 1000 * 4, 4294967)
+
+    def test_no_watchdog(self):
+        """A chip without one, or with one for a few seconds as the RP2040 has it."""
+        made = self.make()
+        most, FakeWDT.most_ms = FakeWDT.most_ms, 8388
+        try:
+            self.assertIsNone(made.watch(60))
+            self.assertIsNone(made.watch(0))
+        finally:
+            FakeWDT.most_ms = most
+        del FakeMachine.WDT
+        try:
+            self.assertIsNone(made.watch(60))
+            self.assertIsNone(made.watch(0))
+        finally:
+            FakeMachine.WDT = FakeWDT
+        self.assertEqual(FakeWDT.log, [])
 
     def test_audio_units(self):
         audio = self.make(mic_sd=35, speaker_sd=21).audio

@@ -31,6 +31,7 @@ VALUES = {
     "rtp_port": ([2, 40000, 65532], [0, 1, 65533, "40000", None, False]),
     "expires_s": ([30, 86400], [29, 86401, "600", None]),
     "keepalive_s": ([1, 3600], [0, 3601, "25", None]),
+    "watchdog_s": ([0, 5, 60, 3600], [-1, 1, 4, 3601, "60", True, None]),
     "codecs": (
         [["PCMU"], ["PCMA", "PCMU"]],
         [[], ["pcmu"], ["PCMU", "G729"], "PCMU", None, [0], [["PCMU"]], [None], [{}]],

@@ -28,6 +28,8 @@ class FakeStation:
 
     def config(self, **settings):
         self.log.append(("config", settings))
+        if "config" in self.fails:
+            raise ValueError("unknown config param")
 
     def disconnect(self):
         self.log.append(("disconnect",))
@@ -67,7 +69,7 @@ class FakeNetwork:
         self.stations = []
 
         class WLAN:
-            PM_NONE = 0
+            PM_NONE, PM_PERFORMANCE, PM_POWERSAVE = 0, 1, 2
 
             def __new__(cls, interface):
                 assert interface == FakeNetwork.STA_IF
@@ -99,9 +101,25 @@ class WlanTest(unittest.TestCase):
         module.time = self.real
         self.printed.close()
 
-    def test_power_save_is_off(self):
-        """Else the access point hands datagrams over in bunches."""
-        self.assertEqual(self.station.log, [("active", True), ("config", {"pm": 0})])
+    def test_power_save(self):
+        """On but in calls, where the access point's bunches of datagrams would be heard."""
+        self.assertEqual(self.station.log, [("active", True), ("config", {"pm": 1})])
+        for saves in (True, False, False, True, True):
+            self.wlan.save_power(saves)
+        self.assertEqual([one[1] for one in self.station.log[2:]], [{"pm": 0}, {"pm": 1}])
+
+    def test_firmware_without_power_save(self):
+        del self.network.WLAN.PM_PERFORMANCE
+        wlan = Wlan(self.network, {"ssid": "home", "password": ""})
+        for saves in (False, True, False):
+            wlan.save_power(saves)
+        self.assertEqual(self.network.stations[1].log[1:], [("config", {"pm": 0})] * 2)
+        del self.network.WLAN.PM_NONE
+        wlan.save_power(True)
+        wlan.save_power(False)
+        self.station.fails = ("config",)
+        self.wlan.save_power(False)
+        self.assertEqual(self.wlan.join(), "192.0.2.33")
 
     def test_join(self):
         self.assertEqual(self.wlan.join(), "192.0.2.33")
@@ -132,7 +150,37 @@ class WlanTest(unittest.TestCase):
             start = self.time.ms
             self.assertIsNone(self.wlan.join())
             self.assertEqual(self.printed.take(), [{"event": "wifi", "ssid": "home", "error": reason}])
-            self.assertEqual(self.time.ms - start, 20000)
+            self.assertEqual(self.time.ms - start, 20000 if reason[:2] == "no" and "(" in reason else 8000)
+
+    def test_each_reason_is_told_once(self):
+        """Until there is another, or the network has been there meanwhile."""
+        self.station.joins_after_ms = None
+        told = []
+        for state in (201, 201, 201, 202, 202, 201, None, None, 201, 201):
+            self.station.state = state
+            self.station.joins_after_ms = 10 if state is None else None
+            self.wlan.join()
+            if state is None:
+                self.station.disconnect()
+            told.append([event.get("error", "joined") for event in self.printed.take()])
+        no, wrong, joined, nothing = ["no such network"], ["wrong password"], ["joined"], []
+        self.assertEqual(told, [no, nothing, nothing, wrong, nothing, no, joined, joined, no, nothing])
+
+    def test_found_by_the_driver(self):
+        """It goes on trying by itself; then it is told, and not left for another attempt."""
+        self.station.joins_after_ms = None
+        self.wlan.join()
+        self.station.connects_at = self.time.ms
+        del self.station.log[:]
+        self.assertEqual(self.wlan.join(), "192.0.2.33")
+        self.assertEqual(self.station.log, [])
+        self.assertEqual(self.printed.take()[1], {"event": "wifi", "ssid": "home", "address": "192.0.2.33"})
+
+    def test_watchdog_is_fed(self):
+        self.station.joins_after_ms = None
+        fed = []
+        self.wlan.join(lambda: fed.append(self.time.ms))
+        self.assertEqual(fed, list(range(0, 20000, 100)))
 
     def test_tries_again(self):
         self.station.joins_after_ms = None

@@ -148,6 +148,8 @@ class FakeBoard:
 
     Attributes:
         typed: command lines, exceptions to raise, and as bytes what keys send to the console.
+        watched: what the watchdog was told: seconds, and 0 to end.
+        fed: when it was fed.
     """
 
     def __init__(self, world):
@@ -156,6 +158,8 @@ class FakeBoard:
         self.audio = FakeAudio()
         self.typed = []
         self.shown = []
+        self.watched = []
+        self.fed = []
         self.station = None
         self.settings = None
 
@@ -185,15 +189,26 @@ class FakeBoard:
     def show(self, state):
         self.shown.append(state)
 
+    def watch(self, seconds):
+        self.watched.append(seconds)
+        return self.feed if seconds else None
+
+    def feed(self):
+        self.fed.append(self.world.now)
+
 
 class FakeWlan:
-    """Joins at the third attempt, with another address each time."""
+    """Joins at each third attempt, with another address each time.
 
-    def __init__(self):
-        self.joins = 0
+    Args:
+        joins: how many there were before.
+    """
+
+    def __init__(self, joins=0):
+        self.joins = joins
         self.address = None
 
-    def join(self):
+    def join(self, feed):
         self.joins += 1
         if self.joins % 3 == 0:
             self.address = "192.0.2.%d" % (40 + self.joins)

@@ -7,7 +7,10 @@ A board is a class ``Board(settings)``, settings being the configuration's "boar
     inputs()            objects for ``select.poll`` that wake the main loop
     console             a `terminal.board.console.Console`
     commands()          what it has read since the last call, and buttons pressed
-    show(state)         tell the person by a lamp: one of the phone's states
+    show(state)         tell the person by a lamp: one of the phone's states; and do with less power where there is no
+                        call
+    watch(seconds)      begin to watch the program; returns what to call so often at least, or else the board starts
+                        anew; None where there is nothing that watches. 0 seconds end it
     audio               an object with start(), stop(), read(pcm), write(pcm): 20 ms of 16-bit little-endian samples
                         at 8000 Hz each time
 

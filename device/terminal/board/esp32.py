@@ -36,6 +36,9 @@ _SETTINGS = {
 _MAX_SHIFT = 15
 _BUFFER_BYTES = 4000  # of DMA per direction: 250 ms
 _DEBOUNCE_MS = 50
+# A watchdog of the ESP32 can't be stopped, but made anew with another time; it has 32 bits for four times as many half
+# milliseconds. A week is long enough for a person at the prompt.
+_REST_MS = 604800000
 
 
 class _I2sAudio:
@@ -121,6 +124,7 @@ class Board:
         self._button = _pin(settings, "button", machine.Pin.IN, machine.Pin.PULL_UP)
         self._led = _pin(settings, "led", machine.Pin.OUT)
         self._pressed_at = None
+        self._wlan = self._watchdog = None
         self.console = Console()
 
     def address(self):
@@ -130,7 +134,8 @@ class Board:
 
     def wlan(self, settings):
         """The station, where the configuration names a network."""
-        return Wlan(network, settings) if settings else None
+        self._wlan = Wlan(network, settings) if settings else None
+        return self._wlan
 
     def inputs(self):
         """The serial console; the button is looked at in every round of the loop."""
@@ -154,3 +159,17 @@ class Board:
         if self._led is not None:
             ringing = state in ("ringing", "calling")
             self._led.value(time.ticks_ms() // 250 % 2 if ringing else state != "idle")
+        if self._wlan:
+            self._wlan.save_power(state == "idle")
+
+    def watch(self, seconds):
+        """The chip's watchdog, where it can wait for so long."""
+        try:
+            if seconds:
+                self._watchdog = machine.WDT(timeout=1000 * seconds)
+                return self._watchdog.feed
+            if self._watchdog:
+                machine.WDT(timeout=_REST_MS)
+        except (AttributeError, ValueError, OSError):
+            pass  # there is none, or one for a few seconds only
+        return None
