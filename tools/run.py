@@ -12,6 +12,7 @@ __all__ = ["run"]
 
 _MODULES = {
     "demo": "lab.demo",
+    "board": "lab.board.__main__",
     "bench": "benchmarks.__main__",
     "evaluate": "evaluation.__main__",
     "fuzz": "fuzzing.__main__",

@@ -119,6 +119,7 @@ class EmulatedBoard:
         self._firmware = firmware
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._cause: int | None = None  # why it is to be started
         self._started_at = 0.0
         self._crashed_in_a_row = 0
         self._reboot_every_s: float | None = None
@@ -188,7 +189,7 @@ class EmulatedBoard:
         """
         with self._lock:
             self._line.plug()
-            self._power_on(_POWERED_ON)
+            self._switch_on(_POWERED_ON)
         self._thread.start()
         self.wait_started()
 
@@ -248,9 +249,8 @@ class EmulatedBoard:
         """Put the cable in; a board without power starts."""
         with self._lock:
             self._line.plug()
-            if self._process is None:
-                self._line.forget_input()
-                self._power_on(_POWERED_ON)
+            if not self.is_powered:
+                self._switch_on(_POWERED_ON)
         self._nudge()
         self.wait_started()
 
@@ -258,7 +258,7 @@ class EmulatedBoard:
         """Reset it, as by its button, or by nobody."""
         with self._lock:
             self._kill()
-            self._power_on(_HARD)
+            self._switch_on(_HARD)
         self._nudge()
 
     def fault(
@@ -322,7 +322,7 @@ class EmulatedBoard:
     def is_powered(self) -> bool:
         """Whether it runs."""
         with self._lock:
-            return self._process is not None
+            return self._process is not None or self._cause is not None
 
     @property
     def passed(self) -> dict[str, int]:
@@ -338,6 +338,11 @@ class EmulatedBoard:
         self._registers[registers.RADIO] = (self._registers[registers.RADIO] + 1) % 256
 
     # The process. All of this with the lock.
+
+    def _switch_on(self, cause: int) -> None:
+        """Let the board's thread start the process: the kernel ends it with the thread that did."""
+        self._registers[registers.STARTED] = 0
+        self._cause = cause
 
     def _power_on(self, cause: int) -> None:
         """Start the process, from what the chip says first."""
@@ -386,6 +391,7 @@ class EmulatedBoard:
         self._started_at = time.monotonic()
 
     def _kill(self) -> None:
+        self._cause = None
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -457,6 +463,9 @@ class EmulatedBoard:
         with self._lock:
             if self._ended:
                 return
+            if self._cause is not None:
+                cause, self._cause = self._cause, None
+                self._power_on(cause)
             self._look_at_process()
             if self._reboot_every_s and time.monotonic() - self._started_at > self._reboot_every_s:
                 self._kill()

@@ -121,11 +121,16 @@ def lay_out(folder: Path, size: int, romfs: int, microphone: str = "", speaker: 
         romfs: of its ROMFS partition, in bytes.
         microphone: the name of a WAV file in that folder, "" for none.
         speaker: likewise, of what is to be recorded.
+
+    Raises:
+        BoardError: one is there and has another size.
     """
     for name, bytes_ in (("flash", size), ("rom", romfs)):
         path = folder / name
         if bytes_ and not path.exists():
             path.write_bytes(b"\xff" * bytes_)
+        if bytes_ and path.stat().st_size != bytes_:
+            raise BoardError(f"{path.resolve()}: has {path.stat().st_size} bytes, not {bytes_}")
     with (folder / "source").open("wb") as file:
         file.truncate(1 << 18)
     if not (folder / "registers").exists():

@@ -11,16 +11,19 @@ _O_RDWR = const(2)
 _PROT_READ_WRITE = const(3)
 _MAP_SHARED = const(1)
 _BYTES = const(4096)
+_PR_SET_PDEATHSIG = const(1)
+_SIGKILL = const(9)
 
 _libc = ffi.open(None)
 _open = _libc.func("i", "open", "si")
 _close = _libc.func("i", "close", "i")
-_mmap = _libc.func("p", "mmap", "pliiil".replace(" ", ""))
+_mmap = _libc.func("p", "mmap", "pliiil")
 read = _libc.func("i", "read", "ipi")
 write = _libc.func("i", "write", "ipi")
 ioctl = _libc.func("i", "ioctl", "ilp")
 setitimer = _libc.func("i", "setitimer", "ipp")
 leave = _libc.func("v", "_exit", "i")
+_prctl = _libc.func("i", "prctl", "illll")
 usleep = _libc.func("i", "usleep", "i")
 
 
@@ -36,7 +39,9 @@ registers = None
 
 
 def open_registers(path):
+    """Map them; from now on this process ends with who started it."""
     global registers
+    _prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     registers = mapped(path, _BYTES)
 
 
