@@ -15,7 +15,7 @@ from ..device.configuration import SettingError, change, merged, of_account
 from ..device.image import LinkError
 from ..device.inventory import Inventory, check, look
 from ..device.port import HOP_BAUD, DeviceError, prompt
-from ..device.provisioning import Plan, install, plan
+from ..device.provisioning import BEFORE, Plan, install, plan
 from ..device.provisioning import remove as remove_terminal
 from ..device.starting import start
 from ..store.accounts import Account, add_account, list_accounts
@@ -173,8 +173,8 @@ def _tell_plan(port: str, found: Inventory, made: Plan, present: Account | None,
         out.print(f"  {path}: {would}, {len(data)} bytes", markup=False)
     for path in made.remove:
         out.print(f"  {printable(path)}: would be removed", markup=False)
-    if made.others:
-        out.print(f"  {', '.join(made.others)}: would be kept as NAME.before", markup=False)
+    for path in made.others:
+        out.print(f"  {path}: would be kept as {path}{BEFORE}", markup=False)
     out.print(f"  {len(made.same)} files would stay; {made.bytes} bytes to write", markup=False)
 
 

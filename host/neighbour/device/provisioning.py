@@ -28,13 +28,14 @@ from .inventory import CONFIG, HALT, INSTALLED, JOURNAL, KEYS, NEW, Inventory, d
 from .port import DeviceError, FullError, GoneError, Prompt, prompt
 from .sources import ROOTS
 
-__all__ = ["Plan", "Tell", "install", "plan", "remove"]
+__all__ = ["BEFORE", "Plan", "Tell", "install", "plan", "remove"]
 
 #: Told how much of the work is done, from 0 to 1, and what is being done.
 Tell = Callable[[float, str], None]
 
 _PROGRAMS = ("boot.py", "main.py")
-_BEFORE = ".before"  # what a boot.py or main.py of somebody else's is called from now on
+#: What is added to the name of somebody else's boot.py or main.py, which makes room for ours.
+BEFORE = ".before"
 _FOLDERS = ("terminal", "sipwire")
 _RECORDS = (HALT, JOURNAL, "wisp.crash")
 _SPARE_BLOCKS = 8  # that a file system wants for itself, and a terminal for its setup keys
@@ -232,7 +233,7 @@ def install(port: str, made: Plan, tell: Tell) -> None:
         prepare(session)
         session.run(_ON_BOARD)
         for path in made.others:
-            session.run(f"keep({path!r}, {path + _BEFORE!r})")
+            session.run(f"keep({path!r}, {path + BEFORE!r})")
         # boot.py first: whatever happens then, it is there to finish the change.
         for path in sorted(made.put, key=lambda path: (path != "boot.py", path)):
             data = made.put[path]
@@ -344,7 +345,7 @@ def remove(port: str) -> list[str]:
         for path in _PROGRAMS:
             if digests(session, [path]) == [known.get(path)]:
                 session.run(f"drop({path!r})")
-                session.run(f"keep({path + _BEFORE!r}, {path!r})")
+                session.run(f"keep({path + BEFORE!r}, {path!r})")
         for path in (*_RECORDS, INSTALLED, *(one + NEW for one in (*_PROGRAMS, INSTALLED))):
             session.run(f"drop({path!r})")
         return session.value("import sys\nprint(json.dumps([one for one in sys.path if one[:4] == '/rom']))")  # type: ignore[no-any-return]
