@@ -65,7 +65,8 @@ class Kind:
     Attributes:
         name: what esptool calls it.
         chip_id: of its images, and of its security information where it has some.
-        magic: what its ROM has at 0x40001000, where that is how it is told.
+        magic: what its ROM has at 0x40001000; older esptools tell chips by it.
+        has_security: whether its loader tells security information; newer esptools tell chips by that.
         offset: where its boot loader lies in flash, in bytes.
         spi: the base of its flash controller, and the offsets of USR, USR2, ADDR and W0 in it.
         registers: values that are not zero.
@@ -73,7 +74,8 @@ class Kind:
 
     name: str
     chip_id: int
-    magic: int | None
+    magic: int
+    has_security: bool
     offset: int
     spi: tuple[int, int, int, int, int]
     registers: dict[int, int]
@@ -91,6 +93,7 @@ CHIPS = {
         "ESP32",
         0,
         0x00F01D83,
+        False,
         0x1000,
         (0x3FF42000, 0x1C, 0x24, 0x04, 0x80),
         {
@@ -103,10 +106,22 @@ CHIPS = {
         },
     ),
     "esp32s3": Kind(
-        "ESP32-S3", 9, None, 0, (0x60002000, 0x18, 0x20, 0x04, 0x58), _mac(0x60007044) | {0x60007058: 1 << 24}
+        "ESP32-S3",
+        9,
+        0x00000009,
+        True,
+        0,
+        (0x60002000, 0x18, 0x20, 0x04, 0x58),
+        _mac(0x60007044) | {0x60007058: 1 << 24},
     ),
     "esp32c3": Kind(
-        "ESP32-C3", 5, None, 0, (0x60002000, 0x18, 0x20, 0x04, 0x58), _mac(0x60008844) | {0x60008850: 4 << 18}
+        "ESP32-C3",
+        5,
+        0x1B31506F,
+        True,
+        0,
+        (0x60002000, 0x18, 0x20, 0x04, 0x58),
+        _mac(0x60008844) | {0x60008850: 4 << 18},
     ),
 }
 
@@ -299,7 +314,8 @@ class Chip:
             return
         for packet in self._packets(data):
             if len(packet) >= 8 and packet[0] == 0 and not self._silent:
-                self._obey(packet[1], *struct.unpack("<HI", packet[2:8]), packet[8:])
+                size, checksum = struct.unpack("<HI", packet[2:8])
+                self._obey(packet[1], size, checksum, packet[8:])
 
     def _packets(self, data: bytes) -> Iterator[bytes]:
         """Cut a stream at SLIP's END (RFC 1055); noise between packets is nobody's."""
@@ -333,7 +349,9 @@ class Chip:
     def _obey(self, command: int, size: int, checksum: int, data: bytes) -> None:
         name, work = _COMMANDS.get(command, ("", None))
         # The oldest of them has no security information, in its ROM as in its stub.
-        is_known = work is not None and (self._is_stub or command < 0xD0) and (command != 0x14 or not self.kind.magic)
+        is_known = (
+            work is not None and (self._is_stub or command < 0xD0) and (command != 0x14 or self.kind.has_security)
+        )
         if not is_known or work is None or size != len(data):
             self._answer(command, status=_UNKNOWN if self._is_stub else _INVALID)
             return
@@ -349,7 +367,7 @@ class Chip:
     def _read_register(self, command: int, data: bytes, _: int) -> None:
         (address,) = struct.unpack("<I", data)
         value = self._registers.get(address, 0)
-        if address == 0x40001000 and self.kind.magic is not None:
+        if address == 0x40001000:
             value = self.kind.magic
         self._answer(command, value=value)
 
