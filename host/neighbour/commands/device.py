@@ -70,7 +70,7 @@ def _flash(port: str, image: Firmware, chip: flashing.Chip, baud: int, *, is_sur
     with Progress(*columns, console=err, transient=True) as progress:
         shown = progress.add_task("connecting", total=None)
         flashing.write(port, image, chip, baud, _teller(progress, shown))
-        progress.update(shown, description="starting", total=None)
+        progress.update(shown, description="starting")
         started = flashing.greet(
             port,
             lambda: progress.console.print(
@@ -92,7 +92,10 @@ def _teller(progress: Progress, shown: "TaskID") -> flashing.Progress:
             steps.append(step)
             if not progress.console.is_terminal:
                 progress.console.print(step, markup=False)
-        progress.update(shown, description=step, total=None if share is None else 1.0, completed=share or 0.0)
+        if share is None:
+            progress.update(shown, description=step)
+        else:
+            progress.update(shown, description=step, total=1.0, completed=share)
 
     return tell
 
