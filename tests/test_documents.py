@@ -1,5 +1,6 @@
 """What the documents promise is there."""
 
+import ast
 import json
 import re
 import shutil
@@ -29,9 +30,37 @@ def rows(heading: str) -> list[str]:
     return [name for cell in cells for name in re.findall(r"`([a-z_0-9]+)", cell)]
 
 
+def keys_of(heading: str) -> dict[str, str]:
+    """What the table of a part says is the default of each key; those that stand together have it together."""
+    part = re.split(r"\n##+ ", DEVICE.partition(f"# {heading}\n")[2])[0]
+    cells = [line.split("|") for line in part.splitlines() if line.startswith("| `")]
+    return {key: default.strip() for _, keys, default, *_ in cells for key in re.findall(r"`(\w+)`", keys)}
+
+
 def test_every_key_of_a_terminal_is_described() -> None:
-    keys = re.findall(r'^    "(\w+)": \(', (ROOT / "device" / "terminal" / "config.py").read_text(), re.MULTILINE)
-    assert sorted(keys) == sorted(rows("wisp.json"))
+    tree = ast.parse((ROOT / "device" / "terminal" / "config.py").read_text())
+    tables = {ast.unparse(one.targets[0]): one.value for one in tree.body if isinstance(one, ast.Assign)}
+    # Where the code's is empty, and what happens then is said; `test_config` shows that it does.
+    stated = {"auth_user": "`user`", "address": "the board's", "keys": "`wisp.keys`"}
+    for heading, name, count in (("wisp.json", "_KEYS", 20), ("Setup keys", "_SETUP", 4)):
+        table = tables[name]
+        assert isinstance(table, ast.Dict)
+        wanted = {}
+        for key, value in zip(table.keys, table.values, strict=True):
+            assert isinstance(key, ast.Constant)
+            assert isinstance(value, ast.Tuple)
+            kind, default = ast.unparse(value.elts[0]), ast.literal_eval(value.elts[1])
+            if default is None:
+                wanted[key.value] = "needed"
+            elif kind == "int":
+                wanted[key.value] = str(default)
+            elif default in ("", [], {}):
+                wanted[key.value] = stated.pop(key.value, "")
+            else:
+                wanted[key.value] = f"`{default if kind == 'str' else json.dumps(default)}`"
+        assert len(wanted) == count
+        assert keys_of(heading) == wanted
+    assert not stated
 
 
 def test_the_media_of_a_call_are_described() -> None:
