@@ -11,7 +11,8 @@ speech already is heard. The first that answers it finally has the call.
 A call that stands may be changed by either side: on hold and back, to another address, or not at all where only its
 session timer is refreshed. We do that by re-INVITE, and take re-INVITE and UPDATE. One change at a time: 491 says so.
 
-Media is SRTP or there is no call. While one call lives every other INVITE is answered 486.
+Whether media has to be SRTP is the configuration's ``srtp`` to say, and `negotiation`'s to see to. While one call lives
+every other INVITE is answered 486.
 
 What begins a call is in `calling` and `called`, what changes one in `changing`: they are loaded for it, and the heap
 has the room again while people talk. They know this class from inside.
