@@ -19,9 +19,8 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.media_peer import AGREED, TYPED, Peer
-from benchmarks.report import Cell, median, ratio, show
+from benchmarks.report import Cell, interpreter, median, ratio, show
 from debian import UnavailableError
-from find_micropython import find
 from find_valgrind import count as count_instructions
 from find_valgrind import find as find_valgrind
 from lab.processes import LabError
@@ -178,15 +177,6 @@ class _Bench:
         return costs
 
 
-def _interpreter(console: Console) -> tuple[str, int]:
-    """A MicroPython of 32 bits where there is one, and its word size."""
-    try:
-        return find(32), 32
-    except UnavailableError as error:
-        console.print(f"  no 32-bit MicroPython ({error}); figures are of a 64-bit one", style="yellow", markup=False)
-        return find(), 64
-
-
 def _counter(console: Console, micropython: str) -> list[str]:
     """The command that counts its instructions, or none."""
     try:
@@ -210,7 +200,7 @@ def terminal(console: Console, steps: int, repeats: int, counted: int) -> None:
     Raises:
         LabError: the media was not as it should be.
     """
-    micropython, bits = _interpreter(console)
+    micropython, bits = interpreter(console)
     valgrind = _counter(console, micropython)
     with tempfile.TemporaryDirectory(prefix="wisp-bench-") as name:
         bench = _Bench(Path(name), micropython, bits, valgrind, max(steps, counted) + _SPARE)

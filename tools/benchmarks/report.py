@@ -18,7 +18,7 @@ from rich.text import Text
 from debian import UnavailableError, os_release
 from find_micropython import bits_of, find
 
-__all__ = ["Cell", "at_most", "machine", "median", "ratio", "show", "versions"]
+__all__ = ["Cell", "at_most", "interpreter", "machine", "median", "ratio", "show", "versions"]
 
 _VERSION = re.compile(r"(\d+(?:\.\d+)+)")
 
@@ -50,6 +50,22 @@ def median(values: list[float]) -> float:
 def ratio(value: float, beside: float) -> str:
     """How many times the one is the other."""
     return f"{value / beside:.2g}" if beside else "not measurable"
+
+
+def interpreter(console: Console) -> tuple[str, int]:
+    """A MicroPython of 32 bits where there is one, and its word size.
+
+    Args:
+        console: where to say that there is none.
+
+    Raises:
+        UnavailableError: there is no MicroPython at all.
+    """
+    try:
+        return find(32), 32
+    except UnavailableError as error:
+        console.print(f"  no 32-bit MicroPython ({error}); figures are of a 64-bit one", style="yellow", markup=False)
+        return find(), 64
 
 
 def machine() -> str:

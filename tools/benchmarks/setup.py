@@ -24,9 +24,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.proxies import lift_limits
-from benchmarks.report import Cell, at_most, median, show
-from debian import UnavailableError
-from find_micropython import find
+from benchmarks.report import Cell, at_most, interpreter, median, show
 from lab.lab import Lab
 from lab.processes import LabError, Neighbour, Terminal
 from neighbour.device.image import build, build_rom
@@ -358,15 +356,6 @@ def _told(one: Terminal, mark: int) -> list[dict[str, Any]]:
     return [line for line in one.lines[mark:] if line["event"] == "step"]
 
 
-def _interpreter(console: Console) -> tuple[str, int]:
-    """A MicroPython of 32 bits where there is one, and its word size."""
-    try:
-        return find(32), 32
-    except UnavailableError as error:
-        console.print(f"  no 32-bit MicroPython ({error}); figures are of a 64-bit one", style="yellow", markup=False)
-        return find(), 64
-
-
 def _medians(costs: list[_Cost]) -> _Cost:
     return _Cost(*(median([getattr(one, name) for one in costs]) for name in vars(costs[0])))
 
@@ -493,7 +482,7 @@ def run(console: Console, count: int, firsts: int, looks: int) -> None:
     Raises:
         LabError: a call did not go as it should.
     """
-    micropython, bits = _interpreter(console)
+    micropython, bits = interpreter(console)
     with tempfile.TemporaryDirectory(prefix="wisp-bench-") as name, ExitStack() as stack:
         bench = _Bench(Path(name), micropython, stack)
         costs = bench.costs(count, firsts)

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.report import Cell, at_most, median, show
-from debian import UnavailableError
-from find_micropython import find
+from benchmarks.report import Cell, at_most, interpreter, median, show
 from lab import sound
 from lab.lab import Lab
 from lab.processes import LabError, Terminal
@@ -23,15 +21,6 @@ _SECONDS = 30.0  # of a call
 _SMALLER = 4  # KiB of 112 that each attempt leaves out
 _WANTED_KIB = 96
 _SRTP_BYTES = 600  # heap for one packet
-
-
-def _interpreter(console: Console) -> tuple[str, int]:
-    """A MicroPython of 32 bits where there is one, and its word size."""
-    try:
-        return find(32), 32
-    except UnavailableError as error:
-        console.print(f"  no 32-bit MicroPython ({error}); figures are of a 64-bit one", style="yellow", markup=False)
-        return find(), 64
 
 
 def _call(lab: Lab, configurations: list[Path], heap_kib: int, seconds: float) -> dict[str, float]:
@@ -82,7 +71,7 @@ def memory(console: Console, repeats: int) -> None:
 
     With its code in flash, and with its code in the heap.
     """
-    micropython, bits = _interpreter(console)
+    micropython, bits = interpreter(console)
     with tempfile.TemporaryDirectory(prefix="wisp-bench-") as name:
         folder = Path(name)
         image, rom = folder / "image", folder / "image.romfs"
@@ -126,7 +115,7 @@ def _memory(lab: Lab, repeats: int) -> list[list[Cell | str]]:
 
 def srtp(console: Console, rounds: int, repeats: int) -> None:
     """SRTP on the emulated device beside its floor, with the native helper and without."""
-    micropython, bits = _interpreter(console)
+    micropython, bits = interpreter(console)
     script = Path(__file__).with_name("on_device.py")
     rows: list[list[Cell | str]] = []
     with tempfile.TemporaryDirectory(prefix="wisp-bench-") as name:
