@@ -7,7 +7,7 @@ from sipwire.offer import accept_answer
 from sipwire.sdp import Session
 
 from .descriptions import checked, given, places, read
-from .offers import speaks
+from .spoken import speaks
 
 __all__ = ["accept"]
 

@@ -6,7 +6,7 @@ Loaded on demand: when a call comes, and when the peer changes one.
 from sipwire.answer import take_offer
 
 from .descriptions import checked, given, places, read
-from .offers import speaks
+from .spoken import speaks
 
 __all__ = ["take"]
 

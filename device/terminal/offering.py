@@ -10,7 +10,7 @@ from sipwire.sdp import Media
 from sipwire.streams import AUDIO, TEXT
 
 from .descriptions import places
-from .offers import speaks
+from .spoken import speaks
 
 __all__ = ["answer", "offer"]
 

@@ -22,14 +22,14 @@ from sipwire.message import Request, parse
 from sipwire.setup import SetupKey
 from sipwire.setup_keys import KEY_BYTES
 from sipwire.transaction import TIMEOUT, NonInviteClient, client_key
-from terminal import asking, introductions, keystore, offers, parting, revoking, trust, vouching
+from terminal import asking, introductions, keystore, parting, revoking, spoken, trust, vouching
 from terminal.clock import Calendar
 from terminal.phone import Phone
 
 __all__ = ["COUNTED", "Result", "Surroundings"]
 
 # They draw what has to come of the seed, or are watched.
-_LOADED = (asking, introductions, offers, parting, revoking, vouching)
+_LOADED = (asking, introductions, parting, revoking, spoken, vouching)
 COUNTED = (
     "calls",
     "connected by setup key",
