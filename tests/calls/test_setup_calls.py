@@ -56,7 +56,9 @@ def told_by(*terminals: Terminal) -> list[str]:
     return [[line for line in one.lines if line["event"] == "connected"][-1]["by"] for one in terminals]
 
 
-def test_a_hundred_calls_in_a_row(lab: Lab) -> None:
+def test_a_hundred_calls_in_a_row(lab: Lab, image: Path) -> None:
+    """With the code in the heap, where there is the least room beside it."""
+    lab.code = str(image)
     pair = Pair(lab, keyed=True, setup={"uses": _CALLS})
     pair.set_level("heavy")
     alice, bob = pair.start()
