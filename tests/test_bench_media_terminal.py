@@ -51,10 +51,16 @@ def test_tables() -> None:
             assert figures[2] > figures[3] > 10_000, said
             assert figures[-1] > figures[2], said
     if is_counted:
+        found = re.search(r"whenever there were ([\d,]+) to ([\d,]+) bytes more", said)
+        assert found, said
+        least, most = (int(one.replace(",", "")) for one in found.groups())
+        assert 8_192 < least <= most < 28_672, said  # a quarter of half the heap, or of all
         at = said.index("An estimate for an ESP32")
         one, other = numbers("speech sent", said), numbers("speech received", said)
         both = numbers("both, each 20 ms", said[at:])
         assert both[0] == pytest.approx(one[2] + other[2], abs=2)
+        collecting, collection = numbers("and collecting", said[at:]), numbers("a collection", said[at:])
+        assert collecting[0] == pytest.approx(one[-1] + other[-1] + collection[0] / 50, abs=3)
         assert both[1] == pytest.approx(both[0] * 3 / 160_000, abs=0.1)
         assert both[-3] == pytest.approx(both[0] * 5 / 240_000, abs=0.1)
         assert both[-1] == pytest.approx(both[-3] / 20 * 100, abs=1)

@@ -36,6 +36,10 @@ _BENCHMARKS: dict[str, tuple[Callable[[Console], None], Callable[[Console], None
     ),
 }
 _WIDTH = 100
+_EPILOG = (
+    "media counts instructions with valgrind: where there is none on PATH that runs the terminal's MicroPython, "
+    "it is fetched from Debian (15 MB, once), into a cache folder."
+)
 # What takes part beside Python and its libraries.
 _PARTS = {
     "memory": {"micropython"},
@@ -54,7 +58,7 @@ def _media(console: Console, packets: int, runs: int, seconds: int, calls: int, 
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__, epilog=_EPILOG)
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"any of {', '.join(_BENCHMARKS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs, to see whether something moved")
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """Media: what the terminal's part costs, packet by packet, beside its cryptography alone; and what it has of the heap.
 
-    the linked image, on MicroPython <--- packets that were prepared, sockets and audio that cost little
+    the linked image in ROM, on MicroPython <--- packets that were prepared, sockets and audio that cost little
 
 Times are this machine's; kinds of packets take turns, so that whatever else it does hits them alike. Instructions are
 counted by valgrind, of the whole process: the difference of two runs with unlike numbers of steps, so that what a start
@@ -23,8 +23,8 @@ from benchmarks.report import Cell, interpreter, median, ratio, show
 from debian import UnavailableError
 from find_valgrind import count as count_instructions
 from find_valgrind import find as find_valgrind
-from lab.processes import LabError
-from neighbour.device.image import build
+from lab.processes import ROM, LabError
+from neighbour.device.image import build, build_rom
 
 __all__ = ["terminal"]
 
@@ -37,13 +37,14 @@ _SLOW = ("report", "reports", "collection")  # and so fewer of them
 _COLLECTING = ("heard", "both ways", "text sent", "text received", "report", "reports")
 _KINDS = (*_COLLECTING, "collection", *_BARE.values())
 _CALLS = ("speech", "text", "speech text")
-# A weak device's has 112. What this benchmark takes comes on top, and what is not collected for a while: what it costs
-# to allocate and to collect goes by what the heap has.
-_HEAP_KIB, _MORE_KIB = 128, 64
+# A weak device's has 112; what this benchmark takes of it stands for the rest of a terminal, which takes about as much.
+# What is not collected for a while comes on top: what it costs to allocate and to collect goes by what the heap has.
+_HEAP_KIB, _MORE_KIB = 112, 64
 _SPARE = 20  # packets, more than steps: what comes before they are counted
 _LEAST = 20  # steps that are timed
 _PATIENCE_S = 600
 _FRAME_MS = 20
+_COLLECT_MS = 1000  # as `terminal.app`, which collects garbage so often even where there is little
 # MicroPython's pystone takes 49,500 instructions of its 32-bit build on x86, counted likewise and with its garbage
 # collected. An ESP32 at 240 MHz makes 1014 to 1661 of them in a second, by the version of its firmware (MicroPython's
 # issues 5673 and 6565): 2.9 to 4.8 cycles for each of those instructions.
@@ -59,7 +60,7 @@ class _Cost:
         us: microseconds.
         left: bytes of heap that it leaves behind.
         counted: instructions; not a number where they were not counted.
-        collected: likewise, with what it takes to collect garbage whenever there is some.
+        collected: likewise, with what it takes to collect garbage whenever a terminal would.
     """
 
     us: float
@@ -93,6 +94,7 @@ class _Bench:
 
     Attributes:
         sizes: bytes of payload and packet, of speech, a report and text.
+        thresholds: bytes of garbage that were let come together, by what was counted so.
     """
 
     def __init__(self, folder: Path, micropython: str, bits: int, valgrind: list[str], most: int) -> None:
@@ -100,10 +102,12 @@ class _Bench:
         self._factor = bits // 32
         self._valgrind = valgrind
         self._peer = Peer()
-        self._image = folder / "image"
-        build(self._image)
+        image, rom = folder / "image", folder / "image.romfs"
+        build(image)
+        build_rom(image, rom)
         # Elsewhere than beside this: there is another ``terminal``.
         self._script = Path(shutil.copy(Path(__file__).with_name("media_on_device.py"), folder))
+        shutil.copy(ROM, folder)
         packets = {}
         for name in ("speech", "text", "reports"):
             packets[name] = str(folder / name)
@@ -115,10 +119,12 @@ class _Bench:
             # Those of attributes, which have no module, are several for a new one.
             names |= dict.fromkeys(old[1:].split(",") if old.startswith(".") else [old], new.lstrip("."))
         names = {name: names[name] for name in _NAMES if name in names}
-        task = {"names": names, "agreed": AGREED, "packets": packets, "sound": self._peer.sound, "typed": TYPED}
+        task = {"rom": str(rom), "names": names, "agreed": AGREED, "packets": packets}
+        task |= {"sound": self._peer.sound, "typed": TYPED}
         self._task = folder / "task"
         self._task.write_text(repr(task), encoding="utf-8")
         self.sizes: dict[str, tuple[int, int]] = {}
+        self.thresholds: dict[str, int] = {}
 
     def _command(self, kind: str, count: int, way: str) -> list[str]:
         heap_kib = (_HEAP_KIB if way in ("run", "heap") else _HEAP_KIB + _MORE_KIB) * self._factor
@@ -134,6 +140,8 @@ class _Bench:
             if any(one["rejected"] or one["lost"] or one.get("concealed") for one in streams):
                 raise LabError(f"{kind}: the media was not as it should be: {media}")
             self.sizes |= self._peer.check(kind, said)
+        if "threshold" in said:
+            self.thresholds[kind] = said["threshold"]
         return said
 
     def run(self, kind: str, count: int, way: str) -> dict[str, Any]:
@@ -142,8 +150,8 @@ class _Bench:
         Raises:
             LabError: it failed, or was not what it should be.
         """
-        command, environment = self._command(kind, count, way), {"MICROPYPATH": str(self._image)}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=_PATIENCE_S)
+        command = self._command(kind, count, way)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S)
         if done.returncode:
             raise LabError(f"{kind}: {done.stdout[-500:]}{done.stderr[-500:]}")
         return self._read(kind, done.stdout)
@@ -154,8 +162,7 @@ class _Bench:
             return math.nan
         found = []
         for count in counts:
-            environment = {"MICROPYPATH": str(self._image)}
-            total, printed = count_instructions(self._valgrind, self._command(kind, count, way), environment)
+            total, printed = count_instructions(self._valgrind, self._command(kind, count, way))
             self._read(kind, printed)
             found.append(total)
         return (found[1] - found[0]) / (counts[1] - counts[0])
@@ -221,8 +228,10 @@ def terminal(console: Console, steps: int, repeats: int, counted: int) -> None:
         "report received": costs["reports"] - costs["report"],
     }
     about = f"{bits}-bit MicroPython"
-    _show_packets(console, packets, floors, costs["collection"], f"{about}; medians of {repeats}")
+    _show_packets(console, packets, floors, costs["collection"], f"{about}, code in flash; medians of {repeats}")
     if valgrind:
+        least, most = (f"{one(bench.thresholds.values()):,}" for one in (min, max))
+        console.print(f"  Garbage was collected whenever there were {least} to {most} bytes more.\n", markup=False)
         _show_estimate(console, packets, floors, costs["collection"], about)
     _show_heap(console, heaps, about)
 
@@ -251,8 +260,8 @@ def _show_packets(
         "five seconds, for which code is loaded, and garbage collected at once; received: also that it is kept",
         "until then. floor: AES over the payload and the two hashes of an HMAC over the packet, called from Python.",
         "heap: what a packet leaves behind, with the datagram that came. and collecting: instructions, where",
-        "garbage is collected as by a terminal with little heap, whenever there are 4096 bytes more; then it also",
-        "takes longer to find room among what lives. collection: one, in a call.",
+        "garbage is collected as by a terminal, whenever a quarter of what was free is used up; then it also takes",
+        "longer to find room among what lives. collection: one, in a call.",
     ):
         console.print(f"  {line}", markup=False)
     console.print()
@@ -268,7 +277,7 @@ def _show_estimate(
         ("speech sent", packets["speech sent"].counted),
         ("speech received", packets["speech received"].counted),
         ("both, each 20 ms", speech.counted),
-        ("and collecting", speech.collected),
+        ("and collecting", speech.collected + collection.counted * _FRAME_MS / _COLLECT_MS),
         ("AES and SHA-1 of it", 2 * floors["speech"].counted),
         ("a collection", collection.counted),
         ("text both ways", (packets["text sent"] + packets["text received"]).collected),
@@ -287,8 +296,8 @@ def _show_estimate(
         "behind its cache, and everything in software. Pystone takes 49,500 such instructions, and ESP32s at",
         "240 MHz make 1014 to 1661 of them a second, by the firmware's version (MicroPython's issues 5673 and",
         "6565). Tight loops, as AES, SHA-1 and collecting are, should do better, and hardware for AES and SHA-1",
-        "takes most of theirs off. Sockets, I2S and the program's loop are not in it. Text and reports: with",
-        "collecting.",
+        "takes most of theirs off. Sockets, I2S and the program's loop are not in it. and collecting: also once a",
+        "second, whatever happens. Text and reports: with collecting.",
     ):
         console.print(f"  {line}", markup=False)
     console.print()
@@ -309,5 +318,5 @@ def _show_heap(console: Console, heaps: dict[str, dict[str, Any]], about: str) -
         [text, *(f"{found[name]:,} B" if name in found else "" for found in heaps.values())]
         for name, text in names.items()
     ]
-    title = f"What the media of a call has of the heap ({about}, code as .mpy of the linked image in it)"
+    title = f"What the media of a call has of the heap ({about}, code in flash: what is loaded of it)"
     show(console, title, ["", "speech", "text", "both"], rows)

@@ -14,11 +14,14 @@ import ffi
 import uctypes
 import vfs
 
+__all__ = ["mount"]
+
 _PROT_READ = 1
 _MAP_PRIVATE = 2
 
 
-def _mount(path):
+def mount(path):
+    """Map an image into memory, and import from it and from nowhere else from now on."""
     size = os.stat(path)[6]
     libc = ffi.open(None)
     file = libc.func("i", "open", "si")(path, 0)
@@ -27,10 +30,11 @@ def _mount(path):
     sys.path[:] = ["/rom"]
 
 
-_mount(sys.argv.pop(1))
-if len(sys.argv) > 1:
-    __import__("terminal.__main__")
-else:
-    __import__("terminal.app")
-    gc.collect()
-    print(gc.mem_alloc())
+if __name__ == "__main__":
+    mount(sys.argv.pop(1))
+    if len(sys.argv) > 1:
+        __import__("terminal.__main__")
+    else:
+        __import__("terminal.app")
+        gc.collect()
+        print(gc.mem_alloc())
