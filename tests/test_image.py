@@ -149,10 +149,20 @@ def run(code: str, folder: Path) -> list[object]:
     return found
 
 
+def write(made: dict[str, str], folder: Path) -> None:
+    """Write modules to where they are imported from."""
+    for name, source in made.items():
+        path = folder / (name.replace(".", "/") + ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+        if path.parent != folder:
+            (path.parent / "__init__.py").touch()
+
+
 def test_a_linked_program_does_the_same(sources: Path, tmp_path: Path) -> None:
     made = link("sipwire.second", ("run",), "linked")
     [linked] = made.sources.values()
-    (tmp_path / "linked.py").write_text(linked)
+    write({"linked": linked}, tmp_path)
     assert list(made.sources) == ["linked1"]
     assert "sipwire" not in linked
     assert "Words for people" not in linked
@@ -167,11 +177,9 @@ def test_in_parts(sources: Path, tmp_path: Path) -> None:
     expected = run("import sipwire.second; sipwire.second.run()", sources)
     for parts in (2, 3):
         folder = tmp_path / str(parts)
-        folder.mkdir()
         made = link("sipwire.second", ("run",), "linked", parts)
         assert list(made.sources) == [f"linked{i + 1}" for i in range(parts)]
-        for name, source in made.sources.items():
-            (folder / f"{name}.py").write_text(source)
+        write(made.sources, folder)
         assert "from linked1 import" in made.sources[f"linked{parts}"]
         names = [name.rpartition(".")[2] for name in made.legend]
         assert len(set(names)) < len(names)
@@ -211,9 +219,7 @@ def test_a_base_class_of_another_module(sources: Path, tmp_path: Path) -> None:
     assert expected == [[[1, 2], 1, 2, 3], [[7, 5], 7, 5, 3], [1, 6]]
     for parts in (1, 2):
         folder = tmp_path / str(parts)
-        folder.mkdir()
-        for name, source in link("sipwire.second", ("run",), "linked", parts).sources.items():
-            (folder / f"{name}.py").write_text(source)
+        write(link("sipwire.second", ("run",), "linked", parts).sources, folder)
         assert run(f"import linked{parts}; linked{parts}.run()", folder) == expected
 
 
@@ -260,11 +266,7 @@ def test_on_demand(sources: Path, tmp_path: Path) -> None:
         "Tool(5)", ""
     )
     assert "from sipwire.part1 import" in made.sources["sipwire.tool"]
-    for name, source in made.sources.items():
-        path = folder / (name.replace(".", "/") + ".py")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source)
-    (folder / "sipwire" / "__init__.py").touch()
+    write(made.sources, folder)
     assert run("import sipwire.part1; sipwire.part1.run()", folder) == expected
 
 
@@ -302,11 +304,7 @@ def test_on_demand_within_another(sources: Path, tmp_path: Path) -> None:
     # Short strings of its own are pieces of a long one, which MicroPython does not intern.
     assert "'ab'" not in made.sources["sipwire.within"]
     folder = tmp_path / "image"
-    for name, source in made.sources.items():
-        path = folder / (name.replace(".", "/") + ".py")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source)
-    (folder / "sipwire" / "__init__.py").touch()
+    write(made.sources, folder)
     assert run("import sipwire.part1; sipwire.part1.run()", folder) == expected
 
 
