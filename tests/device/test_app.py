@@ -6,7 +6,7 @@ import unittest
 
 from far import Call, FarMedia, accept, answer, answer_to, invite, options, request
 from scripted import keep_loaded, settings
-from whole import FakeWlan, Whole
+from whole import FakeWlan, WholeCase
 
 from sipwire.message import Request
 from sipwire.sdp import Session
@@ -45,24 +45,7 @@ def refuse(world, is_too_much):
     sip.recv = recv
 
 
-class Case(unittest.TestCase):
-    def setUp(self):
-        self.world = Whole()
-
-    def tearDown(self):
-        self.world.close()
-
-    def make(self, **changes):
-        """Another terminal, with these changes of its configuration."""
-        self.world.close()
-        self.world = Whole(**changes)
-        return self.world
-
-    def names(self, events):
-        return [event["event"] for event in events]
-
-
-class LifeTest(Case):
+class LifeTest(WholeCase):
     def test_registers_and_quits(self):
         world = self.world
         events = world.run()
@@ -349,7 +332,7 @@ class LifeTest(Case):
         self.assertEqual(asked, ["other.json", "wisp.json"])
 
 
-class CommandTest(Case):
+class CommandTest(WholeCase):
     def test_refused(self):
         """What is no command, and what is none now; an empty line is nothing at all."""
         lines = ("dance", "call", "call a b", "CALL bob", "answer?", "answer", "reject", "hangup", "call b@@")
@@ -433,7 +416,7 @@ class CommandTest(Case):
         self.assertEqual(world.last(603).call_id, b"in-1")
 
 
-class CallTest(Case):
+class CallTest(WholeCase):
     def talk(self, world, seconds):
         """Script of a call from the terminal in which both sides speak; the far end's media is in ``self.far``."""
 
@@ -529,7 +512,7 @@ class CallTest(Case):
         self.assertEqual(events[-2]["dropped"], 100)
 
 
-class BrokenAudioTest(Case):
+class BrokenAudioTest(WholeCase):
     """It costs the call and no other, and the reason is told."""
 
     ERRORS = (OSError(errno.EIO), ValueError("ibuf"), MemoryError("told"))
@@ -628,7 +611,7 @@ class BrokenAudioTest(Case):
             self.world.run(*self.take_call(500))
 
 
-class WifiTest(Case):
+class WifiTest(WholeCase):
     def setUp(self):
         super().setUp()
         self.make()

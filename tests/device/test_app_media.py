@@ -6,7 +6,7 @@ import unittest
 
 from far import PEER_ADDRESS, PEER_CONTACT, FarMedia, accept, answer, invite, request, speaks
 from streamed import EVENTS, Audio, FarReports, FarText
-from whole import Whole
+from whole import WholeCase
 
 from sipwire import rtcp
 from sipwire.answer import make_answer
@@ -20,25 +20,12 @@ SPEECH = ("198.51.100.9", 30000)
 TEXT = ("198.51.100.9", 30002)
 
 
-class Case(unittest.TestCase):
+class CallCase(WholeCase):
     """A call from the terminal.
 
     Attributes:
         far, writer: the far end's speech and text.
     """
-
-    changes = {}
-
-    def setUp(self):
-        self.world = Whole(**self.changes)
-
-    def tearDown(self):
-        self.world.close()
-
-    def make(self, **changes):
-        self.world.close()
-        self.world = Whole(**changes)
-        return self.world
 
     def answered(self, policy=2, text_port=30002, audio_port=30000):
         """The far end's 200 to the last INVITE; from then on it speaks and writes under the keys of that."""
@@ -83,7 +70,7 @@ class Case(unittest.TestCase):
             self.world.media_sockets[2].inbox.append((packet, TEXT))
 
 
-class SocketTest(Case):
+class SocketTest(CallCase):
     def test_four_where_there_is_text(self):
         """RTP and RTCP of speech, and of text, one port after the other."""
         world = self.make(text=True, rtp_port=40010)
@@ -126,7 +113,7 @@ class AddressTest(unittest.TestCase):
                 one.close()
 
 
-class TextTest(Case):
+class TextTest(CallCase):
     changes = {"text": True}
 
     def test_offer(self):
@@ -242,7 +229,7 @@ class TextTest(Case):
         self.assertEqual(self.read(), "y\u2028")
 
 
-class PressTest(Case):
+class PressTest(CallCase):
     def digits(self):
         """The codes of the events that were sent, as they stand in the packets."""
         found = []
@@ -286,7 +273,7 @@ class PressTest(Case):
         self.assertEqual(told, [("#", 160)] * 3)
 
 
-class ReportTest(Case):
+class ReportTest(CallCase):
     def test_reports(self):
         """They go out in time though nothing else happens, and the far end's are in the statistics."""
         world = self.world
@@ -332,7 +319,7 @@ class ReportTest(Case):
         self.assertGreater(len(world.rtp.sent), 540)
 
 
-class PlainTest(Case):
+class PlainTest(CallCase):
     """RTP where that was agreed on: from the signalled address and port alone (RTP bleed)."""
 
     changes = {"srtp": "opportunistic", "text": True}
@@ -402,7 +389,7 @@ class PlainTest(Case):
         self.assertEqual(world.board.audio.log, [])
 
 
-class KeyTest(Case):
+class KeyTest(CallCase):
     def setUp(self):
         super().setUp()
         self.world.board.audio = Audio()

@@ -13,7 +13,7 @@ from far import (
     options,
 )
 from scripted import WorldCase
-from test_app import Case
+from whole import WholeCase
 
 from terminal import change
 
@@ -49,7 +49,7 @@ class HeaderTest(WorldCase):
         self.assertEqual(self.phone.state, "talking")
 
 
-class ProgramTest(Case):
+class ProgramTest(WholeCase):
     def test_supported_that_is_no_list(self):
         world = self.world
         bad = invite(extra=[("Supported", b'"')])

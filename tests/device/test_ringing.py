@@ -8,7 +8,7 @@ import unittest
 from far import accept, answer, branch, early, invite
 from scripted import WorldCase
 from streamed import FRAME_MS, Case, speech
-from whole import Whole
+from whole import WholeCase
 
 NOTHING = bytes(320)
 
@@ -248,14 +248,10 @@ class PhoneTest(WorldCase):
         self.assertRings(False)
 
 
-class WholeTest(unittest.TestCase):
+class WholeTest(WholeCase):
     """The whole terminal."""
 
-    def setUp(self):
-        self.world = Whole(ring=True)
-
-    def tearDown(self):
-        self.world.close()
+    changes = {"ring": True}
 
     def run_call(self, *script):
         """Run it; returns the frames in which it rang, out of those that were played."""

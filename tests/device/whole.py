@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import unittest
 
 from far import answer
 from scripted import ADDRESS, FakeAudio, Neighbour, Printed, settings
@@ -360,3 +361,29 @@ class Whole(Neighbour):
     def last(self, method):
         """The last message of a method, or status, that came."""
         return [one for one in self.messages if (one.method if isinstance(one, Request) else one.status) == method][-1]
+
+
+class WholeCase(unittest.TestCase):
+    """Tests of a whole terminal.
+
+    Attributes:
+        changes: of its configuration.
+        world: the `Whole`.
+    """
+
+    changes = {}
+
+    def setUp(self):
+        self.world = Whole(**self.changes)
+
+    def tearDown(self):
+        self.world.close()
+
+    def make(self, **changes):
+        """Another terminal, with these changes of its configuration."""
+        self.world.close()
+        self.world = Whole(**changes)
+        return self.world
+
+    def names(self, events):
+        return [event["event"] for event in events]
