@@ -27,6 +27,7 @@ EVENTS = 101
 T140 = 98
 RED = 100
 FRAME_MS = 20
+BUFFER_MS = 300  # of text
 _ROOM = 800
 
 
@@ -277,4 +278,73 @@ class Case(unittest.TestCase):
         for event in self.printed.take():
             self.assertEqual(event.pop("event"), name)
             found.append(event)
+        return found
+
+
+class TextCase(Case):
+    """Tests of text.
+
+    Attributes:
+        other: who writes at the far end.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.other = FarText()
+
+    def begin(self, **changes):
+        """A call with text alone; the far end's byte order mark has come, and so has ours."""
+        self.start(text(**changes))
+        self.run_for(1500)
+        for _ in range(6):
+            self.comes(*self.other.due(self.now))
+            self.run_for(BUFFER_MS)
+        self.assertEqual(self.shown(), [])
+        self.assertEqual(self.got(), "")
+
+    def comes(self, *datagrams, source=(FAR, TEXT_PORT)):
+        self.receive(2, *datagrams, source=source)
+
+    def types(self, words, ms=900):
+        """The far end writes, and its packets come; returns none of them."""
+        self.other.write(words, self.now)
+        for _ in range(ms // BUFFER_MS + 1):
+            self.comes(*self.other.due(self.now))
+            self.run_for(BUFFER_MS)
+
+    def packets(self, words, count):
+        """The far end writes so much, and this many packets of its are made, 300 ms apart, and not sent."""
+        found = []
+        for i in range(count):
+            if words[i : i + 1]:
+                self.other.write(words[i], self.now)
+            found += self.other.due(self.now)
+            self.now += BUFFER_MS
+        return found
+
+    def shown(self):
+        """The events of text since the last look."""
+        return self.events("text")
+
+    def read(self):
+        """What they show of one writer, who erases nothing."""
+        found = ""
+        for event in self.shown():
+            self.assertEqual(sorted(event), ["text"])
+            found += event["text"]
+        return found
+
+    def got(self):
+        """What the far end reads of what was sent since the last look."""
+        return "".join([self.other.read(datagram, when) for when, datagram, _ in self.sent(2)])
+
+    def opened(self):
+        """(when, payload type, marker, payload, timestamp, seq) of what was sent since the last look."""
+        found = []
+        for when, datagram, address in self.sent(2):
+            self.assertEqual(address, (FAR, TEXT_PORT))
+            packet = bytearray(datagram)
+            size = self.other.receiver.unprotect(packet, len(packet))
+            kind, seq, timestamp, start, end, marker = parse(packet, size)
+            found.append((when, kind, marker, bytes(packet[start:end]), timestamp, seq))
         return found
