@@ -165,9 +165,11 @@ class Media:
         size = TEXT_DATAGRAM_BYTES if at > 1 else DATAGRAM_BYTES
         try:
             if part and not part.stream.agreed.suite:
-                # RTP tells of nobody who sent it, so it has to come from where the peer said it would.
+                # RTP tells of nobody who sent it, so it has to come from where the peer said it would; nor has it a tag
+                # to tell that it was cut off.
                 data, source = socket.recvfrom(size)
-                if source != (part.stream.rtcp_target if at & 1 else part.stream.target):
+                wanted = part.stream.rtcp_target if at & 1 else part.stream.target
+                if source != wanted or len(data) == size:
                     part.stream.rejected += 1
                     return
             else:

@@ -345,6 +345,15 @@ class PlainTest(CallCase):
             self.assertEqual(set([len(datagram) for datagram, _ in world.rtp.sent]), {172})
             self.assertEqual(set([address for _, address in world.rtcp.sent]), {("198.51.100.9", 30001)})
 
+    def test_what_does_not_fit(self):
+        """No tag tells that a datagram was cut off; what may have been is no packet."""
+
+        def comes(*payloads):
+            self.world.rtp.inbox += [(self.clear(i, payload), SPEECH) for i, payload in enumerate(payloads)]
+
+        events = self.run_call((1500, lambda: comes(bytes(480), bytes(589), bytes(640), bytes(1400))), policy=OFF)
+        self.assertEqual((events[-1]["media"]["received"], events[-1]["media"]["rejected"]), (1, 3))
+
     def test_text(self):
         world = self.world
 
