@@ -326,7 +326,7 @@ class PressedTest(DigitCase):
         self.media.stop()
         self.far = FarMedia(OURS)
         self.start(speech())
-        for digits in ("1x", "E", "1 2", "\u0661", "1" * 33):
+        for digits in ("1x", "E", "1 2", "!", "1!", "\u0661", "1" * 33):
             self.assertRaises(ValueError, self.media.press, digits)
         self.run_for(1000)
         self.assertEqual(set([packet[0] for packet in self.packets()]), set([PCMU]))

@@ -361,6 +361,18 @@ class AdaptTest(Case):
         self.run_for(20000, lambda i: random.randrange(400))
         self.assertTrue(self.buffer.delay <= 1600, self.buffer.delay)
 
+    def test_nothing_is_waited_for_beyond_200_ms(self):
+        """A packet that is too late makes it wait, where 180 ms are still to be played, and no more where it is 200."""
+        for frames, waits in ((9, 1), (10, 0)):
+            self.setUp()
+            self.put(0)
+            for _ in range(DELAY_FRAMES + 1):
+                self.take()
+            for number in range(1, frames + 1):
+                self.put(number)
+            self.put(0)
+            self.assertCounts(late=1, waited=waits)
+
     def test_clocks_that_differ(self):
         """100 ppm either way, for ten minutes: three frames too many or too few, one at a time."""
         for ppm in (100, -100):

@@ -471,11 +471,21 @@ class ReceiveTest(Case):
     def test_mki(self):
         self.far = Far(mki=b"\1\2\3\4")
         self.start(mki=b"\1\2\3\4")
-        self.receive(self.far.packet(), Far(mki=b"\1\2\3\5", seq=500).packet(), Far(seq=501).packet())
+        self.receive(self.far.packet())
+        self.assertEqual(self.stream().received, 1)
+        self.receive(Far(mki=b"\1\2\3\5", seq=500).packet(), Far(seq=501).packet())
         self.run_for(100)
         for datagram, _ in self.socket.sent:
             self.assertEqual(len(datagram), 182)  # ours have none
         self.assertStatistics(received=1, rejected=2)
+
+    def test_lifetime_of_their_key(self):
+        """So many packets as its line says are taken under it, and no more (RFC 4568 section 6.1)."""
+        one = agreed()
+        one.lifetime = 3
+        self.media.start([one], self.now)
+        self.receive(*[self.far.packet() for _ in range(5)])
+        self.assertStatistics(received=3, rejected=2)
 
     def test_mutated_packets(self):
         random.seed(5)
