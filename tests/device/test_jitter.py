@@ -282,6 +282,12 @@ class ConcealTest(Case):
         self.assertCounts()
         self.assertEqual(self.buffer.concealed, 5)
 
+    def test_three_times_where_nothing_is_said(self):
+        self.buffer = JitterBuffer(bytearray(2048))
+        self.buffer.begin(SILENCE)
+        self.fill(1)
+        self.assertPlays(0, 0, 0, 0, None, None)
+
     def test_waited_for(self):
         self.fill()
         self.assertPlays(0, 1, 2, 2, 2, 2, None, None)
