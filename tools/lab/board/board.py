@@ -138,6 +138,7 @@ class EmulatedBoard:
         self._write_radio()
         if firmware == "micropython":
             compile_firmware(self.folder / "firmware.romfs")
+            self._taken = firmware_bytes(micropython)
             self._all_heap = self._heap_bytes()
         self._line = Line(self.port, usb)
         self._line.baud = baud
@@ -145,14 +146,13 @@ class EmulatedBoard:
         self._thread = threading.Thread(target=self._run, name=f"board {self.folder.name}", daemon=True)
 
     def _heap_bytes(self) -> int:
-        taken = firmware_bytes(self._micropython)
         words = subprocess.run(
             [self._micropython, "-c", "import sys; print(sys.maxsize >> 31)"],
             capture_output=True,
             text=True,
             check=True,
         )
-        return self._heap * (1 if words.stdout.strip() == "0" else 2) + taken
+        return self._heap * (1 if words.stdout.strip() == "0" else 2) + self._taken
 
     def _sound(self, microphone: Path | None, speaker: Path | None) -> None:
         for path, name in ((microphone, _MICROPHONE), (speaker, _SPEAKER)):
@@ -377,6 +377,7 @@ class EmulatedBoard:
             self._size,
             self._romfs,
             self._version,
+            self._taken,
         )
         with (self.folder / "stderr").open("ab") as said:
             self._process = subprocess.Popen(

@@ -27,8 +27,21 @@ def start():
     return begin
 begin = start()
 del start, ffi, uctypes, vfs, sys
-globals().pop("begin")(globals(), {folder!r}, {size}, {romfs}, {version!r}, {measure})
+globals().pop("begin")(globals(), {folder!r}, {size}, {romfs}, {version!r}, {taken}, {measure})
 """
+
+
+# What a program does to the heap beside what it allocates: names are kept in tables each of which is twice as large as
+# the one before, so that ours make those of the program larger than on a board, where ours are in flash.
+_PROBE = """
+def probe(*_):
+    import gc
+    for i in range({names}):
+        hasattr(0, "name_%d" % i)
+    gc.collect()
+    print(gc.mem_alloc())
+"""
+_NAMES = 480  # about as many as the terminal's program has
 
 
 class BoardError(Exception):
@@ -72,6 +85,7 @@ def command(
     size: int,
     romfs: int,
     version: str,
+    taken: int,
     measure: bool = False,
 ) -> list[str]:
     """How the interpreter is called.
@@ -84,10 +98,13 @@ def command(
         size: of its flash, in bytes.
         romfs: of its ROMFS partition, 0 for none.
         version: what it calls itself; "" for what it is.
-        measure: whether only to print what the firmware takes.
+        taken: bytes of the heap that are the firmware's.
+        measure: whether only to print what is allocated when it runs.
     """
     words = {"rom": str(rom), "rom_bytes": rom.stat().st_size, "folder": str(folder), "size": size, "romfs": romfs}
-    script = _START.format(**words, version=version, measure=measure)
+    script = _START.format(**words, version=version, taken=taken, measure=measure)
+    if measure:
+        script = _PROBE.format(names=_NAMES) + script
     return [micropython, "-X", f"heapsize={heap_bytes}", "-c", script]
 
 
@@ -105,11 +122,22 @@ def firmware_bytes(micropython: str) -> int:
         folder = Path(name)
         lay_out(folder, 65536, 0)
         compile_firmware(folder / "firmware.romfs")
-        run = command(micropython, 1 << 20, folder / "firmware.romfs", folder, 65536, 0, "", measure=True)
-        done = subprocess.run(run, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_COMPILE_S)
-        if done.returncode or not done.stdout.strip().isdigit():
-            raise BoardError(f"the emulated board's firmware does not start: {done.stdout}{done.stderr}")
-        return int(done.stdout)
+        (folder / "radio.json").write_text(_AIR)
+        with_it = command(micropython, 1 << 20, folder / "firmware.romfs", folder, 65536, 0, "", 0, measure=True)
+        without = [micropython, "-X", "heapsize=1M", "-c", _PROBE.format(names=_NAMES) + "probe()"]
+        return _number(with_it) - _number(without)
+
+
+_AIR = (
+    '{"address": "127.0.0.2", "join_ms": 0, "networks": {"home": {"password": "secret", "rssi": -50, "reach": true}}}'
+)
+
+
+def _number(run: list[str]) -> int:
+    done = subprocess.run(run, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_COMPILE_S)
+    if done.returncode or not done.stdout.strip().isdigit():
+        raise BoardError(f"the emulated board's firmware does not start: {done.stdout}{done.stderr}")
+    return int(done.stdout)
 
 
 def lay_out(folder: Path, size: int, romfs: int, microphone: str = "", speaker: str = "") -> None:
