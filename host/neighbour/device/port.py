@@ -3,6 +3,7 @@
 What can go wrong there is told in a sentence that says what helps; `DeviceError` has it.
 """
 
+import base64
 import contextlib
 import errno
 import io
@@ -28,7 +29,7 @@ _ENTER_S = 6  # for the prompt to come, with a soft reset
 _ANSWER_S = 20  # for a function on the board
 _QUIT_S = 2.0  # for a terminal on a serial hop to give the prompt its line back
 _WRITE_S = 5
-_CHUNK_BYTES = 1024  # of a file at a time: the board compiles them as a literal
+_CHUNK_BYTES = 1024  # of a file at a time
 _MAX_LINE = 64 * 1024  # characters of one line of the console; what is longer is nobody's event
 _BUSY = (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK)
 _GONE = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBADF)
@@ -201,12 +202,16 @@ class Prompt:
 
         Raises:
             GoneError: the board does not answer.
-            DeviceError: it raised an exception.
+            FullError: it has no room in its flash.
+            DeviceError: it raised another exception.
         """
         with _following(self._port):
             printed, raised = self._transport.exec_raw(code, timeout=wait_s)
         if raised:
-            raise DeviceError(f"{self._port}: on the board: {raised.decode(errors='replace').strip().splitlines()[-1]}")
+            last = raised.decode(errors="replace").strip().splitlines()[-1]
+            if last.startswith("OSError") and (str(errno.ENOSPC) in last or "ENOSPC" in last):
+                raise FullError(f"{self._port}: the board's flash is full")
+            raise DeviceError(f"{self._port}: on the board: {last}")
         text: str = printed.decode(errors="replace")
         return text
 
@@ -232,15 +237,16 @@ class Prompt:
 
         Raises:
             GoneError: the board does not answer.
-            DeviceError: it can't be written; see `FullError`.
+            FullError: there is no room.
+            DeviceError: it can't be written for another reason.
         """
-        with _following(self._port):
-            try:
-                self._transport.fs_writefile(path, data, _CHUNK_BYTES, lambda written, _: tell(written))
-            except OSError as error:
-                if error.errno == errno.ENOSPC:  # the board's; all others may be the port's
-                    raise FullError(f"{self._port}: {path}: the board's flash is full") from None
-                raise
+        # As base64: of a literal of bytes most would be four characters each.
+        self.run(f"import binascii\n_w = open({path!r}, 'wb')")
+        for i in range(0, len(data), _CHUNK_BYTES):
+            text = base64.b64encode(data[i : i + _CHUNK_BYTES])
+            self.run(f"_n = _w.write(binascii.a2b_base64({text!r}))")
+            tell(min(i + _CHUNK_BYTES, len(data)))
+        self.run("_w.close()")
 
     def restart(self) -> None:
         """Start the board again, as its button does; this prompt is at its end."""

@@ -97,6 +97,7 @@ class Plan:
 
     Attributes:
         put: files that are new or differ, by their path.
+        ready: those of them that are there already as NAME.new, since it was cut off.
         remove: files of an earlier program.
         same: files that stay as they are.
         rom: an image for the board's ROMFS; None where there is none, or it is there already.
@@ -104,6 +105,7 @@ class Plan:
     """
 
     put: dict[str, bytes] = field(default_factory=dict, repr=False)
+    ready: set[str] = field(default_factory=set)
     remove: list[str] = field(default_factory=list)
     same: list[str] = field(default_factory=list)
     rom: bytes | None = field(default=None, repr=False)
@@ -153,6 +155,7 @@ def plan(session: Prompt, found: Inventory, values: dict[str, Any]) -> Plan:
             made.same.append(path)
         else:
             made.put[path] = data
+    made.ready = {path for path, data in made.put.items() if found.hashes.get(path + NEW) == _sha256(data)}
     # What somebody has put beside our program is nobody's, and would be in its way.
     made.remove = sorted(path for path in found.hashes if path.startswith(_FOLDERS) and _old(path, wanted))
     made.remove += [path for path in _RECORDS if path in found.hashes and path != JOURNAL]
@@ -185,8 +188,7 @@ def _check_room(found: Inventory, made: Plan) -> None:
         FullError: there is none.
     """
     block = found.block_bytes or 4096
-    there = {path: _sha256(data) for path, data in made.put.items()}
-    left = [data for path, data in made.put.items() if found.hashes.get(path + NEW) != there[path]]
+    left = [data for path, data in made.put.items() if path not in made.ready]
     needed = sum(-(-len(data) // block) * block for data in left) + _SPARE_BLOCKS * block
     if needed > found.free_bytes:
         raise FullError(
@@ -237,7 +239,8 @@ def install(port: str, made: Plan, tell: Tell) -> None:
         # boot.py first: whatever happens then, it is there to finish the change.
         for path in sorted(made.put, key=lambda path: (path != "boot.py", path)):
             data = made.put[path]
-            _put_beside(session, port, path, data, lambda size, name=path, at=done: tell((at + size) / total, name))  # type: ignore[misc]
+            if path not in made.ready:
+                _put_beside(session, port, path, data, lambda size, path=path, at=done: tell((at + size) / total, path))  # type: ignore[misc]
             if path == "boot.py":
                 session.run(f"put({path!r})")
             done += len(data) + _FILE_COST_BYTES
@@ -257,22 +260,21 @@ def install(port: str, made: Plan, tell: Tell) -> None:
 
 
 def _put_beside(session: Prompt, port: str, path: str, data: bytes, tell: Callable[[int], None]) -> None:
-    """Write a file beside the one that it replaces, and verify it; what is there already is not written again.
+    """Write a file beside the one that it replaces, and verify it.
 
     Raises:
         DeviceError: it can't be written. Nothing that is in use has changed.
     """
     name = path + NEW
+    session.run(f"folders({path!r})")
     for _ in range(_TRIES):
-        if digests(session, [name]) == [_sha256(data)]:
-            tell(len(data))
-            return
-        session.run(f"folders({path!r})")
         try:
             session.write_file(name, data, tell)
         except FullError:
-            session.run(f"drop({name!r})")
+            session.run(f"_w.close()\ndrop({name!r})")
             raise
+        if digests(session, [name]) == [_sha256(data)]:
+            return
     raise DeviceError(f"{port}: {path}: is not what was written: is the cable good, or the board's flash worn out?")
 
 
