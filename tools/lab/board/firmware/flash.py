@@ -6,6 +6,7 @@ from micropython import const
 from . import host
 
 _BLOCK = const(4096)
+_O_RDWR = const(2)
 _BUSY = const(1)
 _POWER = const(12)
 _DELAY = const(16)
@@ -15,42 +16,39 @@ _POWER_CUT = const(12)  # exit status
 class Flash:
     """What littlefs lies on: MicroPython's extended block device.
 
-    The program is not interrupted by Ctrl-C in here, as it is not in a driver in C: who sends the signal waits while
+    Nothing in here allocates, as in a driver in C: what a program finds of heap in one piece depends on what is left
+    behind between the pieces of code that are loaded. Nor is it interrupted by Ctrl-C: who sends the signal waits while
     the register BUSY is set.
     """
 
-    def __init__(self, data):
-        self._data = memoryview(data)
+    def __init__(self, path, size):
+        self._file = host.open(path, _O_RDWR)
+        self._blocks = size // _BLOCK
 
     def readblocks(self, block, buffer, offset=0):
         host.registers[_BUSY] = 1
-        at = block * _BLOCK + offset
-        buffer[:] = self._data[at : at + len(buffer)]
+        host.pread(self._file, buffer, len(buffer), block * _BLOCK + offset)
         host.registers[_BUSY] = 0
 
     def writeblocks(self, block, buffer, offset=0):
         host.registers[_BUSY] = 1
-        at = block * _BLOCK + offset
         size = _strain(len(buffer))
-        self._data[at : at + size] = buffer[:size] if size < len(buffer) else buffer
+        host.pwrite(self._file, buffer, size, block * _BLOCK + offset)
         if size < len(buffer):
             host.leave(_POWER_CUT)
         host.registers[_BUSY] = 0
 
     def ioctl(self, request, argument):
         if request == 4:
-            return len(self._data) // _BLOCK
+            return self._blocks
         if request == 5:
             return _BLOCK
         if request == 6:
             host.registers[_BUSY] = 1
-            at = argument * _BLOCK
-            end = at + _strain(_BLOCK)
-            whole = end == at + _BLOCK
-            while at < end:
-                self._data[at : at + 64] = _ERASED
-                at += 64
-            if not whole:
+            size = _strain(_BLOCK)
+            for at in range(argument * _BLOCK, argument * _BLOCK + size, 64):
+                host.pwrite(self._file, _ERASED, 64, at)
+            if size < _BLOCK:
                 host.leave(_POWER_CUT)
             host.registers[_BUSY] = 0
         return 0
@@ -74,7 +72,7 @@ def _strain(size):
 
 def mount(path, size):
     """Mount the file system at the root; a flash that holds none gets one, as at a real board's first start."""
-    flash = Flash(host.mapped(path, size))
+    flash = Flash(path, size)
     vfs.umount("/")
     try:
         vfs.mount(vfs.VfsLfs2(flash, progsize=32, readsize=32, lookahead=32), "/")

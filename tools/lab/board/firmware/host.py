@@ -15,11 +15,13 @@ _PR_SET_PDEATHSIG = const(1)
 _SIGKILL = const(9)
 
 _libc = ffi.open(None)
-_open = _libc.func("i", "open", "si")
+open = _libc.func("i", "open", "si")
 _close = _libc.func("i", "close", "i")
 _mmap = _libc.func("p", "mmap", "pliiil")
 read = _libc.func("i", "read", "ipi")
 write = _libc.func("i", "write", "ipi")
+pread = _libc.func("i", "pread", "ipll")
+pwrite = _libc.func("i", "pwrite", "ipll")
 ioctl = _libc.func("i", "ioctl", "ilp")
 setitimer = _libc.func("i", "setitimer", "ipp")
 leave = _libc.func("v", "_exit", "i")
@@ -29,7 +31,7 @@ usleep = _libc.func("i", "usleep", "i")
 
 def mapped(path, size):
     """A file of the computer's as a bytearray outside the heap; what is written there survives this process."""
-    file = _open(path, _O_RDWR)
+    file = open(path, _O_RDWR)
     at = _mmap(None, size, _PROT_READ_WRITE, _MAP_SHARED, file, 0)
     _close(file)
     return uctypes.bytearray_at(at, size)
