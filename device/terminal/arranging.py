@@ -8,6 +8,7 @@ from os import urandom
 from sipwire.compat import const
 from sipwire.srtp import SUITES
 
+from .counting import count
 from .demand import load
 from .media import AUDIO, DATAGRAM_BYTES, TEXT_DATAGRAM_BYTES
 from .stream import Stream, new_receiver, new_sender
@@ -144,23 +145,12 @@ def begin(media, stream, now):
 def end(media, parts):
     """End parts of a call's media, and note their statistics: see `media.Media.stop`."""
     for kind in parts:
-        stream = parts[kind].stream
-        found = {
-            "sent": stream.sent,
-            "received": stream.received,
-            "rejected": stream.rejected,
-            "jitter_ms": (stream.reception.jitter >> 4) // stream.per_ms,
-            "lost": stream.count_lost(),
-        }
-        lost, jitter, trip = stream.reported[3:]
-        if jitter >= 0:
-            found["far_lost"] = lost
-            found["far_jitter_ms"] = jitter // stream.per_ms
-        if trip >= 0:
-            found["round_trip_ms"] = trip
-        found.update(parts[kind].stop())
-        stream.is_sending = False
-        media.past[kind] = stream
+        part = parts[kind]
+        found = count(part, kind)
+        part.stream.count_lost()
+        part.stop()
+        part.stream.is_sending = False
+        media.past[kind] = part.stream
         if kind == AUDIO:
             media.statistics.update(found)
         else:

@@ -55,8 +55,8 @@ def read(terminal, line, now):
     if command == "button":
         return _button(terminal, now)
     if command == "status":
-        _status(terminal)
-    elif command == "quit":
+        return call, "terminal.status", "tell", terminal, now
+    if command == "quit":
         if phone.state != IDLE:
             phone.hang_up(now)
         terminal.registration.unregister(now)
@@ -107,18 +107,3 @@ def _forget(terminal, target, now):
         return call, "terminal.revoking", "revoke", config, agent, uri, now, is_open, told
     emit("refused", command="forget", reason="malformed URI")
     return None
-
-
-def _status(terminal):
-    terminal.collect()
-    emit(
-        "status",
-        registration=terminal.registration.state,
-        phone=terminal.phone.state,
-        peer=terminal.phone.peer or None,
-        heap_used=terminal.live,
-        heap_peak=terminal.peak,
-        dropped=terminal.link.dropped,
-        malformed=terminal.agent.malformed,
-        unproven=terminal.phone.trust.unproven,
-    )

@@ -65,8 +65,7 @@ class Conversation:
         self._talks = talks and agreed.talks
 
     def stop(self):
-        """End; there is nothing to tell beside the stream's statistics."""
-        return {}
+        """There is nothing to end."""
 
     def take(self, datagram, now):
         """Take a datagram that has come."""

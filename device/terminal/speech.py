@@ -31,6 +31,7 @@ class Speech:
     Attributes:
         stream: likewise.
         timer_at: when `handle_timer` is due, or None.
+        jitter: the `jitter.JitterBuffer`.
     """
 
     def __init__(self, media, stream):
@@ -38,7 +39,7 @@ class Speech:
         self.stream = stream
         self._digits = None  # a `digits.Digits`, once somebody has pressed one
         self._codec = None
-        self._jitter = JitterBuffer(media.buffer)
+        self.jitter = JitterBuffer(media.buffer)
         self._frame = bytearray(FRAME)
         self._pcm = bytearray(2 * FRAME)
         self._codecs = {}
@@ -59,31 +60,19 @@ class Speech:
         """Begin, or go on by what is agreed now: see `media.Media.start`; ``is_other`` is the peer's stream."""
         codec = self._codecs[agreed.payload_type]
         if self._codec is None:
-            self._jitter.begin(codec.silence)
+            self.jitter.begin(codec.silence)
             self.timer_at = now + _FRAME_MS
         elif is_other or codec is not self._codec:
-            self._jitter.change(codec.silence)
+            self.jitter.change(codec.silence)
         self._codec = codec
         self._talks = talks and agreed.talks
         self._hears = agreed.hears
 
     def stop(self):
-        """End.
-
-        Returns:
-            Statistics, beside those of the stream: late, waited and concealed (frames), skipped (samples), delay_ms.
-        """
-        jitter = self._jitter
+        """End."""
         self._silence()
         if self._digits:
             self._digits.stop()
-        return {
-            "late": jitter.late,
-            "waited": jitter.waited,
-            "concealed": jitter.concealed,
-            "skipped": jitter.skipped,
-            "delay_ms": jitter.delay >> 3,
-        }
 
     def _silence(self):
         self.timer_at = None
@@ -98,11 +87,11 @@ class Speech:
         parsed = stream.open(datagram, now)
         if parsed:
             if stream.is_new:
-                self._jitter.change(self._codec.silence)
+                self.jitter.change(self._codec.silence)
             if parsed[0] == stream.agreed.event_type:
                 self._open_digits().take(stream, parsed, now)
             elif self._hears and parsed[0] == self._codec.payload_type:
-                self._jitter.put(stream.packet, parsed[3], parsed[4], parsed[2])
+                self.jitter.put(stream.packet, parsed[3], parsed[4], parsed[2])
 
     def _open_digits(self):
         if not self._digits:
@@ -133,7 +122,7 @@ class Speech:
                     self._codec.encode(self._pcm, stream.out, HEADER_BYTES, FRAME)
                     stream.send(self._codec.payload_type, FRAME, stream.sent == 0)
             stream.timestamp = (stream.timestamp + FRAME) & 0xFFFFFFFF
-            self._jitter.take(self._frame)
+            self.jitter.take(self._frame)
             self._codec.decode(self._frame, 0, self._pcm, FRAME)
             self._audio.write(self._pcm)
         if digits:

@@ -1,5 +1,6 @@
 """What a terminal needs of heap for its calls, where its code runs in flash, and where it lies in the heap too."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,13 @@ def test_calls(lab: Lab, image: Path, rom: Path, place: str, kib: int, does: set
             reader.wait_for("Hello Bob\n")
         if "digits" in does:
             press(bob, alice, "12#")
+        for one in (alice, bob):
+            first = one.status()
+            time.sleep(0.5)
+            told = one.status()
+            assert told["talked_ms"] >= first["talked_ms"] + 500
+            assert told["media"]["sent"] >= first["media"]["sent"] + 10
+            assert told["suite"] == "AES_CM_128_HMAC_SHA1_80"
         marks = [len(one.lines) for one in (alice, bob)]
         for ended in hang_up(bob, alice):
             assert ended["media"]["lost"] == 0

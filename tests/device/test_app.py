@@ -8,6 +8,7 @@ from far import Call, FarMedia, accept, answer, answer_to, invite, options, requ
 from scripted import keep_loaded, settings
 from whole import FakeWlan, WholeCase
 
+from sipwire import __version__
 from sipwire.message import Request
 from sipwire.sdp import Session
 from terminal import app, demand, settling
@@ -374,6 +375,17 @@ class CommandTest(WholeCase):
         self.assertEqual((second["phone"], second["peer"]), ("calling", "sip:bob@a.example"))
         self.assertEqual((first["dropped"], first["malformed"]), (0, 0))
         self.assertTrue(0 < first["heap_used"] <= first["heap_peak"])
+        for event in (first, second):
+            self.assertEqual(event["version"], __version__)
+            self.assertEqual(event["firmware"].split(".")[0], "1")
+            self.assertEqual(event["board"], sys.implementation._machine)
+            self.assertGreater(event["heap_free"], 1000)
+            for name in ("wifi", "media", "suite", "talked_ms"):
+                self.assertNotIn(name, event)
+
+    def test_status_tells_how_long_it_runs(self):
+        events = self.world.run((500, "status"), (75500, "status"))
+        self.assertEqual([event["up_s"] for event in events if event["event"] == "status"], [0, 75])
 
     def test_button(self):
         """It answers what rings, hangs up what is on, and calls the speed dial otherwise."""
@@ -680,6 +692,14 @@ class WifiTest(WholeCase):
         self.assertGreaterEqual(world.now, 7000)  # after one second, two, and four
         self.assertEqual(world.board.station.joins, 3)  # and does not leave the network meanwhile
         self.assertEqual(world.sip.connected, ("proxy.a.example", 5060))
+
+    def test_status(self):
+        """What it has joined, and how well it hears that; the password is in no event."""
+        world = self.world
+        events = world.run((5000, "status"), (6000, lambda: [self.lose(), world.board.typed.append("status")]))
+        told = [event["wifi"] for event in events if event["event"] == "status"]
+        self.assertEqual(told, [{"ssid": "home", "rssi": -61}, {"ssid": "home"}])
+        self.assertNotIn("s3cret", "".join(world.printed.lines))
 
     def test_lost(self):
         """Another address: new sockets, a new agreement, another Contact."""

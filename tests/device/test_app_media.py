@@ -273,6 +273,27 @@ class PressTest(CallCase):
         self.assertEqual(told, [("#", 160)] * 3)
 
 
+class StatusTest(CallCase):
+    changes = {"text": True}
+
+    def test_so_far(self):
+        """In a call what `ended` will count is told as it is by then; and to ask changes nothing of it."""
+        events = self.run_call((3000, "status"), (3000, "status"), (6000, "status"))
+        told = [event for event in events if event["event"] == "status"]
+        [ended] = [event for event in events if event["event"] == "ended"]
+        first, again, later = [event["media"] for event in told]
+        self.assertEqual(first, again)
+        self.assertTrue(later["sent"] - first["sent"] in (149, 150, 151))
+        self.assertEqual(set(first), set(ended["media"]))
+        self.assertEqual(set(first["text"]), set(ended["media"]["text"]))
+        self.assertTrue(later["sent"] <= ended["media"]["sent"])
+        for event in told:
+            self.assertEqual(event["suite"], events[0]["suite"])
+            self.assertEqual(event["phone"], "talking")
+        self.assertEqual(told[2]["talked_ms"] - told[0]["talked_ms"], 3000)
+        self.assertFalse("terminal.status" in sys.modules)
+
+
 class ReportTest(CallCase):
     def test_reports(self):
         """They go out in time though nothing else happens, and the far end's are in the statistics."""

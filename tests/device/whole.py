@@ -208,12 +208,21 @@ class FakeWlan:
     def __init__(self, joins=0):
         self.joins = joins
         self.address = None
+        self.station = self
+        self.settings = {"ssid": "home", "password": "s3cret"}
 
     def join(self, feed):
         self.joins += 1
         if self.joins % 3 == 0:
             self.address = "192.0.2.%d" % (40 + self.joins)
         return self.address
+
+    def status(self, what):
+        if what != "rssi":
+            raise ValueError("unknown status param")
+        if not self.address:
+            raise OSError("Wifi Not Connected")
+        return -61
 
     def is_lost(self, now):
         return self.address is None

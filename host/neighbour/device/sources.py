@@ -63,6 +63,7 @@ ON_DEMAND = (
     "terminal.ringing",
     "terminal.settling",
     "terminal.speech",
+    "terminal.status",
     "terminal.stream",
     "terminal.arranging",
     "terminal.reports",
