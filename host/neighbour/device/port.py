@@ -32,6 +32,7 @@ _WRITE_S = 5
 _CHUNK_BYTES = 1024  # of a file at a time
 _MAX_LINE = 64 * 1024  # characters of one line of the console; what is longer is nobody's event
 _BUSY = (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK)
+_WANTED = "mpremote and pyserial are wanted here: pip install 'wisp-sip[device]'"
 _GONE = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBADF)
 
 
@@ -64,6 +65,8 @@ def _told(port: str, error: OSError) -> DeviceError:
         return DeviceError(f"{port}: may not be opened: add yourself to the group that owns it (often dialout)")
     if number in _GONE or "disconnected" in text or "readiness to read" in text:
         return GoneError(f"{port}: the board is gone: plug it in again, and run the command again")
+    if text == "Write timeout":
+        return DeviceError(f"{port}: the board takes nothing in: press its reset button, and run the command again")
     return DeviceError(f"{port}: {os.strerror(number) if number else text}")
 
 
@@ -83,8 +86,10 @@ def _open(port: str, baud: int) -> "serial.Serial":
     Raises:
         DeviceError: it can't be had.
     """
-    import serial
-
+    try:
+        import serial
+    except ModuleNotFoundError:
+        raise DeviceError(_WANTED) from None
     with _telling(port):
         return serial.serial_for_url(port, baudrate=baud, timeout=0.05, write_timeout=_WRITE_S, exclusive=True)
 
@@ -135,7 +140,7 @@ class Line:
             self._serial.write(data)
 
     def read(self, wait_s: float = 0.1) -> bytes:
-        """The text that has come, or comes within a while; it may be empty.
+        """The text that has come, or comes within a while; it may be empty. Packets of a serial hop are left out.
 
         Raises:
             DeviceError: the board is gone.
@@ -158,6 +163,11 @@ class Line:
         if len(self._text) > _MAX_LINE:
             self._text = b""
         return [_event(line) for line in lines]
+
+    @property
+    def rest(self) -> str:
+        """What has come of a line that has not ended; MicroPython's prompt is one."""
+        return self._text.decode(errors="replace")
 
     def wait(self, done: "Callable[[dict[str, Any]], bool]", wait_s: float) -> dict[str, Any] | None:
         """Wait for an event; returns it, or None when it has not come in time.
@@ -277,7 +287,7 @@ def prompt(port: str) -> Iterator[Prompt]:
     try:
         from mpremote.transport_serial import SerialTransport
     except ModuleNotFoundError:
-        raise DeviceError("mpremote and pyserial are wanted here: pip install 'wisp-sip[device]'") from None
+        raise DeviceError(_WANTED) from None
     _open(port, BAUD).close()  # tells what is wrong; mpremote only that something is
     with _following(port):
         transport = SerialTransport(port, baudrate=BAUD, timeout=_WRITE_S)
