@@ -65,7 +65,7 @@ def _told(port: str, error: OSError) -> DeviceError:
         return DeviceError(f"{port}: may not be opened: add yourself to the group that owns it (often dialout)")
     if number in _GONE or "disconnected" in text or "readiness to read" in text:
         return GoneError(f"{port}: the board is gone: plug it in again, and run the command again")
-    if number == errno.ENOTTY:
+    if number == errno.ENOTTY or "Could not configure port" in text:
         return DeviceError(f"{port}: is no serial port; `wisp device list` shows the ports")
     if text == "Write timeout":
         return DeviceError(f"{port}: the board takes nothing in: press its reset button, and run the command again")

@@ -33,6 +33,7 @@ BAD = "bad"
 _JOINERS = "\u200c\u200d"  # words of some languages, and many emoji, are no words without them; they command nothing
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 _RINGS = 180
+_MOST = 1e15  # of anything that is counted; JSON has infinities as well
 #: What a final status means to a person, where its own words may not say it.
 _MEANINGS = {
     403: "it is forbidden",
@@ -100,7 +101,8 @@ def text(event: Event, key: str) -> str:
 def number(event: Event, key: str) -> float | None:
     """A field as a number, None where there is none."""
     value = event.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST
+    return value if is_number else None
 
 
 def who(event: Event) -> str:
@@ -279,7 +281,7 @@ def _status(event: Event) -> Told:
     phone = text(event, "phone") + (f" with {peer}" if peer else "")
     media = _media(event)
     registered = state if state in {"registered", ""} else f"not registered ({state})"
-    return Told("; ".join(part for part in (registered, phone, heap, media) if part))
+    return Told("; ".join(part for part in (registered, phone, heap, media) if part) or "it answers")
 
 
 def _starved(event: Event) -> Told:

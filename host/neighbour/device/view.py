@@ -16,7 +16,7 @@ from .sentences import BAD, GOOD, Event, Told, duration, kib, number, plain, spe
 
 __all__ = ["at", "details", "screen", "words"]
 
-_BAR = 30  # characters
+_BAR = 24  # characters
 _STYLES = {GOOD: "green", BAD: "red", "": ""}
 _LABEL = 8  # characters; a time of day as well
 _WORD = 10  # characters, that a line may be shorter by where it is broken
