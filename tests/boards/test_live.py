@@ -3,7 +3,11 @@
 import io
 import json
 import math
+import os
+import pty
 import re
+import tty
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +16,7 @@ from rich.console import Console
 from neighbour.device.chatting import Chat
 from neighbour.device.keyboard import letters
 from neighbour.device.live import Attempt, Board, Writing, diagnosis
-from neighbour.device.port import _Cut, _event
+from neighbour.device.port import Line
 from neighbour.device.sentences import BAD, GOOD, KNOWN, duration, kib, plain, sentence
 from neighbour.device.view import details, screen
 
@@ -219,6 +223,14 @@ def test_a_monitor_that_comes_late() -> None:
     )
 
 
+def test_what_protects_a_call() -> None:
+    """Media without a suite are plain; where neither is told, nobody knows."""
+    for status, suite in (({"media": {}, "suite": "S"}, "S"), ({"media": {}}, ""), ({}, None)):
+        board = told({"event": "status", "phone": "talking", "peer": BOB, **status})
+        assert board.call is not None
+        assert board.call.suite == suite
+
+
 def test_another_start_and_unplugging_forget() -> None:
     for end in ("started", "gone"):
         board = told({"event": "registered", "aor": "sip:a@b"}, {"event": "connected", "peer": BOB})
@@ -400,19 +412,34 @@ def test_letters(typed: str, kept: str) -> None:
 # The line.
 
 
-def test_packets_are_cut_out() -> None:
+@pytest.fixture
+def wire() -> Iterator[tuple[int, Line]]:
+    """A pseudo-terminal, and a line at its end."""
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    with Line(os.ttyname(slave)) as line:
+        yield master, line
+    os.close(slave)
+    os.close(master)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_packets_are_cut_out(wire: tuple[int, Line], size: int) -> None:
     """Text between packets of a serial hop comes whole, in whatever pieces it is read."""
+    master, line = wire
     packet = b"\xc0\x13\xc4SIP/2.0\xdb\xdc\xc0"
     media = b"\xc0\x9d\x3f\x00\xff\xc0"
-    stream = b'{"event": "sta' + packet + b'rted"}\n' + media + packet + b"\xc3\xa9\n\xc0" + b"text\n"
-    for size in (1, 2, 3, 7, len(stream)):
-        cut = _Cut()
-        found = b"".join(cut.text(stream[at : at + size]) for at in range(0, len(stream), size))
-        assert found == b'{"event": "started"}\n\xc3\xa9\ntext\n'
+    stream = b'{"event": "sta' + packet + b'rted"}\n' + media + packet + b"\xc3\xa9\n\xc0" + b"text\n>>> "
+    found = []
+    for at in range(0, len(stream), size):
+        os.write(master, stream[at : at + size])
+        found += line.lines()
+    assert (found, line.rest) == ([{"event": "started"}, "é", "text"], ">>> ")
 
 
-def test_lines_that_are_no_events() -> None:
-    for line in ("", ">>> ", '{"event": broken', "[1]", '{"peer": "x"}', "\ufffd"):
-        assert _event(line.encode() + b"\r") == line
+def test_lines_that_are_no_events(wire: tuple[int, Line]) -> None:
+    master, line = wire
+    odd = ["", ">>> ", '{"event": broken', "[1]", '{"peer": "x"}', "\ufffd"]
     event = {"event": "text", "text": "\x1b[2J"}
-    assert _event(json.dumps(event).encode()) == event
+    os.write(master, "".join(f"{one}\r\n" for one in [*odd, json.dumps(event)]).encode())
+    assert line.lines() == [*odd, event]

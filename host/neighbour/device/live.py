@@ -258,14 +258,14 @@ class Board:
         call.peer = call.peer or peer
         if phone != "calling":  # an event has said more of it
             call.state = state
-        if "suite" in status:
+        media = status.get("media")
+        if "suite" in status or (call.suite is None and isinstance(media, dict)):  # an older program tells neither
             call.suite = text(status, "suite")
         if status.get("by") is not None:
             call.who = who(status)
         talked = number(status, "talked_ms")
         if talked is not None:
             call.since = now - talked / 1000
-        media = status.get("media")
         if isinstance(media, dict):
             call.media = media
 

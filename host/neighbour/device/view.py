@@ -125,9 +125,10 @@ def _board(board: Board, now: float) -> list[tuple[str, Text]]:
     if board.call is None and text(status, "phone") == "idle":
         state.append(", no call")
     rows.append(("state", state))
+    firmware = text(status, "firmware")
     program = _joined(
         f"wisp {text(status, 'version')}" if "version" in status else "",
-        text(status, "firmware"),
+        f"MicroPython {firmware}" if firmware[:1].isdigit() else firmware,
         text(status, "board"),
     )
     if program:
