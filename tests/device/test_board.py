@@ -272,8 +272,11 @@ class FakeI2S:
 
     RX, TX, MONO = "rx", "tx", "mono"
     made = []
+    units = 2
 
     def __init__(self, number, **settings):
+        if number >= FakeI2S.units:
+            raise ValueError("invalid id")
         self.number, self.settings = number, settings
         self.ready = b""
         self.taken = b""
@@ -384,6 +387,8 @@ class Esp32Test(unittest.TestCase):
         esp32.time = self.time
         FakePin.made = {}
         FakeI2S.made = []
+        FakeI2S.units = 2
+        FakeMachine.I2S = FakeI2S
         FakeStation.connected = False
         FakeStation.power = []
         FakeWDT.log = []
@@ -399,10 +404,44 @@ class Esp32Test(unittest.TestCase):
                 sys.modules[name] = module
 
     def make(self, **settings):
-        return self.module.Board(settings)
+        made = self.module.Board(settings)
+        for unit in FakeI2S.made:  # it has tried them, and let go of them
+            self.assertFalse(unit.is_on)
+        FakeI2S.made = []
+        return made
 
-    def test_is_picked_where_there_is_i2s(self):
+    def test_is_picked_where_there_are_pins(self):
         self.assertIsInstance(board.open_board({}), self.module.Board)
+
+    def test_one_unit(self):
+        """As on an ESP32-C3: either the microphone or the speaker, and it says so before anybody calls."""
+        FakeI2S.units = 1
+        for settings, name in (({}, "speaker"), ({"mic_sd": -1}, None), ({"speaker_sd": -1}, None)):
+            words = refusal(self.make, **settings)
+            if name:
+                self.assertIn("board.%s_sd: no I2S unit for it (invalid id): " % name, words)
+                self.assertIn("-1 for none", words)
+                self.assertEqual([unit.is_on for unit in FakeI2S.made], [False])
+            else:
+                self.assertIsNone(words)
+        self.assertEqual([one for one, _ in self.console.registered if isinstance(one, FakeI2S)], [])
+        for settings, mode in (({"mic_sck": -1}, "tx"), ({"speaker_sck": -1}, "rx")):
+            audio = self.make(**settings).audio
+            audio.start()
+            (unit,) = FakeI2S.made
+            self.assertEqual((unit.number, unit.settings["mode"]), (0, mode))
+            audio.write(self.pcm)
+            audio.read(self.pcm)
+            audio.stop()
+            FakeI2S.made = []
+
+    def test_firmware_without_i2s(self):
+        """Text can be had with it."""
+        del FakeMachine.I2S
+        self.assertIn("board.mic_sd: no I2S unit for it (", refusal(self.make))
+        self.assertIn("board.speaker_sd: no I2S unit for it (", refusal(self.make, mic_sd=-1))
+        self.make(mic_sd=-1, speaker_sd=-1)
+        self.assertIsInstance(board.open_board({"mic_sd": -1, "speaker_sd": -1}), self.module.Board)
 
     def test_address(self):
         made = self.make()

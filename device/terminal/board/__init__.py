@@ -30,7 +30,7 @@ def open_board(settings):
         terminal.settings.ConfigError: the board has no such setting.
     """
     try:
-        from machine import I2S  # noqa: F401  the unix port has a machine module, but no I2S
+        from machine import Pin  # noqa: F401  the unix port has a machine module, but no pins
     except ImportError:
         from .emulator import Board
     else:

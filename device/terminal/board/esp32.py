@@ -5,8 +5,10 @@ Settings and their defaults (GPIO numbers; -1 where there is none)::
     {"mic_sck": 32, "mic_ws": 25, "mic_sd": 33, "mic_shift": 0,
      "speaker_sck": 26, "speaker_ws": 27, "speaker_sd": 22, "button": 0, "led": 2}
 
-The microphone and the amplifier have an I2S unit each, at 8000 samples a second. ``mic_shift`` is how many bits the
-samples are shifted left: an INMP441 at arm's length is quiet.
+The microphone and the amplifier have an I2S unit each, at 8000 samples a second: MicroPython's ``machine.I2S`` is one
+object a unit, and either hears or plays. A chip with one unit (ESP32-C3, S2, C6) has the one or the other: the pins of
+what it has not are -1. ``mic_shift`` is how many bits the samples are shifted left: an INMP441 at arm's length is
+quiet.
 """
 
 import select
@@ -63,7 +65,7 @@ class _I2sAudio:
             self._in = _unit(0, self._microphone, machine.I2S.RX)
             self._poll.register(self._in, select.POLLIN)
         if self._speaker:
-            self._out = _unit(1, self._speaker, machine.I2S.TX)
+            self._out = _unit(1 if self._microphone else 0, self._speaker, machine.I2S.TX)
             self._poll.register(self._out, select.POLLOUT)
         self._poll.poll(0)
 
@@ -78,6 +80,23 @@ class _I2sAudio:
         if self._out:
             # What the DMA buffer has no room for is left out: two clocks are never the same.
             self._out.write(pcm)
+
+    def check(self):
+        """Open and close what a call will.
+
+        Raises:
+            ConfigError: this chip, or its firmware, can't do that.
+        """
+        try:
+            self.start()
+        except (AttributeError, OSError, ValueError) as error:  # a firmware may have no I2S at all
+            name = "speaker" if self._in or not self._microphone else "mic"
+            raise ConfigError(
+                "board.%s_sd: no I2S unit for it (%s): other pins, or -1 for none; with one unit, as an ESP32-C3 has, "
+                "there is a microphone or a speaker" % (name, error)
+            )
+        finally:
+            self.stop()
 
     def stop(self):
         for unit in (self._in, self._out):
@@ -121,6 +140,7 @@ class Board:
         if not -_MAX_SHIFT <= shift <= _MAX_SHIFT:
             raise ConfigError("board.mic_shift: -%d to %d wanted" % (_MAX_SHIFT, _MAX_SHIFT))
         self.audio = _I2sAudio(_audio_pins(settings, "mic"), _audio_pins(settings, "speaker"), shift)
+        self.audio.check()
         self._button = _pin(settings, "button", machine.Pin.IN, machine.Pin.PULL_UP)
         self._led = _pin(settings, "led", machine.Pin.OUT)
         self._pressed_at = None
