@@ -31,6 +31,22 @@ def micropython(bits: int | None = None) -> str:
         pytest.skip(str(error))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests want named, though it is no failure: their property ``named``."""
+    lines = [
+        str(value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name == "named"
+    ]
+    if lines:
+        terminalreporter.section("named")
+    for line in lines:
+        terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The terminal's code as a device gets it."""

@@ -17,6 +17,7 @@ _MODULES = {
     "evaluate": "evaluation.__main__",
     "fuzz": "fuzzing.__main__",
     "model": "modelling.__main__",
+    "sizes": "sizing.__main__",
 }
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _caught: list[int] = []

@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,22 +15,44 @@ from lab.lab import Lab
 from lab.processes import LabError, Terminal
 from neighbour.device.image import build, build_rom
 
-__all__ = ["memory", "srtp"]
+__all__ = ["live_heap", "make_pair", "memory", "srtp"]
 
 _KIB = 1024
 _SECONDS = 30.0  # of a call
+_SETTLE_S = 1.0  # what a registration needed is let go of
+_PAIR = (("a.example", "alice"), ("b.example", "bob"))
 _SMALLER = 4  # KiB of 112 that each attempt leaves out
 _WANTED_KIB = 96
 _SRTP_BYTES = 600  # heap for one packet
 
 
-def _call(lab: Lab, configurations: list[Path], heap_kib: int, seconds: float) -> dict[str, float]:
+def make_pair(lab: Lab, seconds: float, **settings: Any) -> list[Path]:
+    """Two terminals in two domains that can talk for a while, their neighbours started.
+
+    Args:
+        lab: where.
+        seconds: how long they have something to say.
+        settings: more keys of their configurations.
+    """
+    lab.make_domains(*(domain for domain, _ in _PAIR))
+    configurations = []
+    for domain, user in _PAIR:
+        microphone = lab.folder / f"{user}.wav"
+        sound.make_tone(microphone, 440, seconds)
+        configurations.append(lab.make_terminal(domain, user, microphone=microphone, **settings))
+    for domain, _ in _PAIR:
+        lab.start_neighbour(domain)
+    return configurations
+
+
+def live_heap(lab: Lab, configurations: list[Path], heap_kib: int, seconds: float) -> dict[str, float]:
     """Register two terminals in that heap and let them talk; returns KiB that lived in the fuller one, by stage."""
     terminals: list[Terminal] = [lab.start_terminal(path, heap_kib) for path in configurations]
     try:
         alice, bob = terminals
         for one in terminals:
             one.wait_for("registered", 20)
+        time.sleep(_SETTLE_S)
         idle = [one.status()["heap_used"] for one in terminals]
         alice.send(f"call {bob.aor}")
         bob.wait_for("incoming", 20)
@@ -59,7 +82,7 @@ def _smallest(lab: Lab, configurations: list[Path]) -> int:
     smallest = lab.heap_kib
     while smallest > step:
         try:
-            _call(lab, configurations, smallest - step, 3.0)
+            live_heap(lab, configurations, smallest - step, 3.0)
         except LabError:
             break
         smallest -= step
@@ -86,17 +109,10 @@ def memory(console: Console, repeats: int) -> None:
 
 
 def _memory(lab: Lab, repeats: int) -> list[list[Cell | str]]:
-    lab.make_domains("a.example", "b.example")
-    configurations = []
-    for domain, user in (("a.example", "alice"), ("b.example", "bob")):
-        microphone = lab.folder / f"{user}.wav"
-        sound.make_tone(microphone, 440, _SECONDS)
-        configurations.append(lab.make_terminal(domain, user, microphone=microphone))
-    for domain in ("a.example", "b.example"):
-        lab.start_neighbour(domain)
+    configurations = make_pair(lab, _SECONDS)
     heap, limit, factor = lab.heap_kib, lab.heap_limit_kib, lab.heap_kib // 112
     code = median([lab.code_bytes() / _KIB for _ in range(repeats)])
-    runs = [_call(lab, configurations, heap, _SECONDS) for _ in range(repeats)]
+    runs = [live_heap(lab, configurations, heap, _SECONDS) for _ in range(repeats)]
     smallest = _smallest(lab, configurations)
     idle, call = (median([one[stage] for one in runs]) for stage in ("registered", "call"))
     wanted = _WANTED_KIB * factor
