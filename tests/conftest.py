@@ -2,10 +2,14 @@
 
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+
+_Found = TypeVar("_Found")
 
 #: The terminal runs on MicroPython only; test_micropython.py runs its tests there.
 collect_ignore = ["device"]
@@ -18,13 +22,26 @@ os.environ.setdefault("PYTHONWARNINGS", "error::BytesWarning")
 
 
 @cache
-def micropython(bits: int | None = None) -> str:
+def micropython(bits: int | None = None, *, newest: bool = False) -> str:
     """The command of a MicroPython; skips the test where there is none."""
-    from debian import UnavailableError
     from find_micropython import find
 
+    return _found(lambda: find(bits, newest=newest))
+
+
+@cache
+def webassembly() -> list[str]:
+    """The command of MicroPython's port to WebAssembly; skips the test where there is none."""
+    from find_webassembly import find
+
+    return _found(find)
+
+
+def _found(find: Callable[[], _Found]) -> _Found:
+    from debian import UnavailableError
+
     try:
-        return find(bits)
+        return find()
     except UnavailableError as error:
         if os.environ.get("WISP_TEST_ALL"):
             raise

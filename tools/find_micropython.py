@@ -6,6 +6,7 @@ without touching the system. The 32-bit build is the better stand-in for an ESP3
 
     tools/find_micropython.py             any, 32 bits preferred
     tools/find_micropython.py --bits 32   that one or none
+    tools/find_micropython.py --newest    the newest that Debian has, or the one that $MICROPYTHON_NEWEST names
 """
 
 import argparse
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["bits_of", "find"]
 
 _SUITE = "trixie"  # the first Debian release with MicroPython 1.25, for amd64, arm64 and their 32-bit relatives
+_NEWEST_SUITE = "sid"  # what is fetched of it stays in the cache until somebody deletes it
 _NARROW = {"amd64": "i386", "arm64": "armhf"}
 # The image is .mpy files of version 6.
 _PROBE = """
@@ -58,47 +60,51 @@ def _wrapper(root: Path) -> Path:
     return script
 
 
-def _candidates() -> "Iterator[tuple[str, str, list[str]]]":
+def _candidates(suite: str) -> "Iterator[tuple[str, str, list[str]]]":
     """What can be unpacked on this machine: (label, architecture, archives), the best first."""
     release = os_release()
     own = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True).stdout.strip()
     archives = sources()
     if release.get("ID") == "debian":
         base = next((uri for uri, suite, _ in archives if suite == release.get("VERSION_CODENAME")), archives[0][0])
-        lines = [f"{base} {_SUITE} main"]
+        lines = [f"{base} {suite} main"]
         if own in _NARROW:
-            yield f"{_SUITE}-{_NARROW[own]}", _NARROW[own], lines
-        yield f"{_SUITE}-{own}", own, lines
+            yield f"{suite}-{_NARROW[own]}", _NARROW[own], lines
+        yield f"{suite}-{own}", own, lines
+    elif suite == _NEWEST_SUITE:
+        raise UnavailableError("the newest is Debian's, and this is none: name yours in MICROPYTHON_NEWEST")
     else:
         lines = [f"{uri} {suite} {component}" for uri, suite, component in archives]
         yield f"{release.get('VERSION_CODENAME', 'own')}-{own}", own, lines
 
 
-def find(bits: "int | None" = None) -> str:
+def find(bits: "int | None" = None, *, newest: bool = False) -> str:
     """The command of a MicroPython.
 
     Args:
         bits: 32 or 64; None for any, 32 preferred.
+        newest: the newest, rather than the one that is the same everywhere.
 
     Raises:
         UnavailableError: there is none; the text says what was tried and what helps.
     """
-    given = os.environ.get("MICROPYTHON")
+    variable = "MICROPYTHON_NEWEST" if newest else "MICROPYTHON"
+    given = os.environ.get(variable)
     if given:
         found = bits_of(given)
         if not found:
             raise UnavailableError(
-                f"MICROPYTHON={given} is no MicroPython of 1.23 or newer with cryptolib, socket and select"
+                f"{variable}={given} is no MicroPython of 1.23 or newer with cryptolib, socket and select"
             )
         if bits in (None, found):
             return given
     reasons = []
-    on_path = shutil.which("micropython")
+    on_path = None if newest else shutil.which("micropython")
     if on_path and (bits is None or bits_of(on_path) == bits) and bits_of(on_path):
         return on_path
     cache = cache_folder()
     try:
-        for label, architecture, archives in _candidates():
+        for label, architecture, archives in _candidates(_NEWEST_SUITE if newest else _SUITE):
             if bits is not None and bits != (32 if architecture in ("i386", "armhf", "armel") else 64):
                 continue
             root = cache / f"micropython-{label}"
@@ -119,7 +125,7 @@ def find(bits: "int | None" = None) -> str:
     wanted = f"{bits}-bit " if bits else ""
     raise UnavailableError(
         f"no {wanted}MicroPython ({'; '.join(reasons) or 'nothing to try on this machine'}). "
-        "Install one and name it in the environment: MICROPYTHON=/path/to/micropython"
+        f"Install one and name it in the environment: {variable}=/path/to/micropython"
     )
 
 
@@ -127,8 +133,10 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--bits", type=int, choices=(32, 64), help="that word size or none")
+    parser.add_argument("--newest", action="store_true", help="the newest that can be had")
+    options = parser.parse_args()
     try:
-        print(find(parser.parse_args().bits))
+        print(find(options.bits, newest=options.newest))
     except UnavailableError as error:
         print(f"micropython: {error}", file=sys.stderr)
         return 1
