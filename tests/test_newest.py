@@ -15,7 +15,9 @@ import pytest
 from calls.conftest import connect, hang_up
 from conftest import ROOT, micropython, webassembly
 
+import find_micropython
 from benchmarks.terminal import make_pair
+from debian import UnavailableError
 from lab.lab import Lab
 
 # What a port lacks is missed when a module runs, and then it has been loaded.
@@ -103,3 +105,12 @@ def test_call_on_the_newest(place: str, image: Path, rom: Path, tmp_path: Path) 
                 assert ended["media"]["lost"] == ended["media"]["rejected"] == 0
                 assert ended["media"]["received"] > _TALK_S * 40  # of 50 a second
         assert not [line for one in terminals for line in one.lines if line["event"] in ("starved", "error")]
+
+
+def test_one_of_your_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own = micropython(32)
+    monkeypatch.setenv("MICROPYTHON_NEWEST", own)
+    assert find_micropython.find(32, newest=True) == own
+    monkeypatch.setenv("MICROPYTHON_NEWEST", str(tmp_path / "none"))
+    with pytest.raises(UnavailableError, match="MICROPYTHON_NEWEST="):
+        find_micropython.find(32, newest=True)
