@@ -11,6 +11,8 @@ the antenna up and the USB port down. Why a pin is to be left alone is told ther
 
 from dataclasses import dataclass, field
 
+from neighbour.device.pins import C3_MICROPHONE, PINS
+
 __all__ = ["AMPLIFIER", "BOARDS", "MICROPHONE", "Board", "Pin", "Wire"]
 
 
@@ -148,9 +150,6 @@ _C3_WHY = {
 _C3_LEFT = _pins("GND 3V3 3V3 2 3 GND RST GND 0 1 10 GND 5V 5V GND", _C3_WHY)
 _C3_RIGHT = _pins("GND TX=21 RX=20 GND 9 8 GND 7 6 5 4 GND 18 19 GND", _C3_WHY)
 
-_NO_MICROPHONE = {"mic_sck": -1, "mic_ws": -1, "mic_sd": -1}
-_NO_SPEAKER = {"speaker_sck": -1, "speaker_ws": -1, "speaker_sd": -1}
-
 BOARDS = (
     Board(
         "esp32",
@@ -165,21 +164,7 @@ BOARDS = (
             ),
             Wire("amp data", _index(_ESP32_RIGHT, "22"), (("amp", "DIN"),), is_right=True),
         ),
-        (
-            (
-                "microphone and speaker",
-                {
-                    "mic_sck": 32,
-                    "mic_ws": 25,
-                    "mic_sd": 33,
-                    "speaker_sck": 26,
-                    "speaker_ws": 27,
-                    "speaker_sd": 22,
-                    "button": 0,
-                    "led": 2,
-                },
-            ),
-        ),
+        (("microphone and speaker", PINS["ESP32"]),),
         (
             'These pins are the defaults: wisp.json needs no "board".',
             "Lamp: many copies of the board have one at GPIO 2, Espressif's has none: 330 \u03a9 and an LED to GND.",
@@ -205,21 +190,7 @@ BOARDS = (
                 0,
             )
         ),
-        (
-            (
-                "microphone and speaker",
-                {
-                    "mic_sck": 5,
-                    "mic_ws": 4,
-                    "mic_sd": 6,
-                    "speaker_sck": 16,
-                    "speaker_ws": 15,
-                    "speaker_sd": 17,
-                    "button": 0,
-                    "led": -1,
-                },
-            ),
-        ),
+        (("microphone and speaker", PINS["ESP32S3"]),),
         (
             "Lamp: the board's own is an RGB one, which Wisp does not drive. For one of yours: 330 \u03a9 and "
             'an LED from GPIO 21 to GND, "led": 21.',
@@ -232,16 +203,7 @@ BOARDS = (
         _C3_LEFT,
         _C3_RIGHT,
         tuple(_wires(_C3_LEFT, {"mic data": "3", "clock": "0", "word": "1", "amp data": "10"}, 1)),
-        (
-            (
-                "speaker",
-                {**_NO_MICROPHONE, "speaker_sck": 0, "speaker_ws": 1, "speaker_sd": 10, "button": 9, "led": -1},
-            ),
-            (
-                "microphone",
-                {"mic_sck": 0, "mic_ws": 1, "mic_sd": 3, **_NO_SPEAKER, "button": 9, "led": -1},
-            ),
-        ),
+        (("speaker", PINS["ESP32C3"]), ("microphone", C3_MICROPHONE)),
         (
             "One I2S unit: microphone or speaker, as wisp.json says. Both may stay wired, with the same clocks.",
             'A SuperMini has the same GPIO numbers in another order, and an LED at GPIO 8, lit when low: "led": -1.',

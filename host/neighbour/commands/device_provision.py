@@ -14,6 +14,7 @@ from ..config import parse_address, user_name
 from ..device.configuration import SettingError, change, merged, of_account
 from ..device.image import LinkError
 from ..device.inventory import Inventory, check, look
+from ..device.pins import of_machine
 from ..device.port import HOP_BAUD, DeviceError, prompt
 from ..device.provisioning import BEFORE, Plan, install, plan
 from ..device.provisioning import remove as remove_terminal
@@ -84,6 +85,8 @@ def provision(
                 way = _way(bar, found, wifi, serial, uart)
                 known = present or Account(account, account, True, "0" * 64, None, 0)
                 values = copy.deepcopy(merged(found.config, of_account(own, known, neighbour), way))
+                if "board" not in values and (wired := of_machine(found.machine)):
+                    values["board"] = wired
                 for setting in settings or []:
                     change(values, setting)
                 if not (values.get("wifi") or values.get("serial")):
