@@ -473,6 +473,18 @@ class KeyTest(CallCase):
         for datagram, _ in world.rtp.sent:
             self.far.open(datagram)  # not one packet is in the clear
 
+    def test_its_time_is_over(self):
+        """Another is wanted; who is given none sends under it for as long again, until the next report, and no longer."""
+        world = self.world
+        short = (1500, lambda: setattr(world.terminal.media, "key_ms", 10000))
+        refused = [(11100 + 1000 * i, lambda: world.deliver(answer(world.last("INVITE"), 488))) for i in range(18)]
+        events = world.run(*self.script(short, *refused, (30000, "status"))[:-1])
+        self.assertEqual([event["event"] for event in events][3:], ["connected", "ended", "status"])
+        self.assertEqual(events[4]["reason"], "media: SRTP key used up")
+        self.assertTrue(20000 <= events[4]["talked_ms"] < 26300, events[4])
+        numbers = [one.cseq.number for one in world.messages if isinstance(one, Request) and one.method == "INVITE"]
+        self.assertGreater(len(set(numbers)), 2)
+
     def test_another_call_afterwards(self):
         world = self.world
         first = self.script((1500, lambda: self.last(10)))[:-1]

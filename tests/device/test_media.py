@@ -715,15 +715,21 @@ class ChangeTest(Case):
         self.assertStatistics(received=5, rejected=8, lost=0)
 
     def test_keys_that_come_back(self):
-        """What was recorded under one of them is played once."""
-        self.start()
-        recorded = [self.far.packet() for _ in range(3)]
-        self.receive(*recorded)
-        for first in range(1, 4):
-            self.change(theirs=bytes([first]) * 30)
-        self.change()
-        self.receive(*recorded)
-        self.assertStatistics(received=3, rejected=3)
+        """What was recorded under one of them is played once. Meanwhile no session key of it is kept."""
+        for mki in (b"", b"\1\2"):
+            self.setUp()
+            self.far = Far(mki=mki)
+            self.start(mki=mki)
+            recorded = [self.far.packet() for _ in range(3)]
+            self.receive(*recorded)
+            for first in range(1, 4):
+                self.change(theirs=bytes([first]) * 30)
+                kept = [past[3] for past in self.stream().past]
+                self.assertEqual([(one._cipher, one._mac) for one in kept], [(None, None)] * first)
+            self.change(mki=mki)
+            self.receive(*recorded)
+            self.receive(self.far.packet(), self.far.packet())
+            self.assertStatistics(received=5, rejected=3)
 
     def test_another_source_is_heard_at_once(self):
         """Its timestamps are of its own, though they may be near those before."""
