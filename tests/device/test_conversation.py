@@ -54,6 +54,20 @@ class SentTest(TextCase):
             expected += bytes([T140]) + b"".join(blocks[max(0, i - 2) : i + 1])
             self.assertEqual(payload, expected)
 
+    def test_as_much_redundancy_as_the_far_end_takes(self):
+        for generations, lengths in ((1, [4, 9, 9, 8]), (2, [4, 9, 16, 13, 12]), (5, [4, 9, 16, 13, 12])):
+            one = text()
+            one.generations = generations
+            self.start(one)
+            self.run_for(100)
+            self.media.write("a", self.now)
+            self.run_for(300)
+            self.media.write("bcd", self.now)
+            self.run_for(5000)
+            self.assertEqual([len(payload) for _, _, _, payload, _, _ in self.opened()], lengths)
+            self.media.stop()
+            self.setUp()
+
     def test_plain_t140(self):
         """Where the far end has no redundancy; an empty packet follows, by which a loss shows."""
         self.start(text(red=-1))
