@@ -32,6 +32,7 @@ def tell(terminal, now):
     implementation = sys.implementation
     emit(
         "status",
+        aor=terminal.config.aor,
         version=__version__,
         firmware=".".join([str(one) for one in implementation.version[:3]]),
         board=getattr(implementation, "_machine", sys.platform),
