@@ -1,4 +1,4 @@
-"""Emulated boards, and a neighbour that they register with."""
+"""Emulated boards, a neighbour that they register with, and the programs that people use on them."""
 
 import os
 import subprocess
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import micropython
@@ -13,10 +14,23 @@ from conftest import micropython
 from lab.board import EmulatedBoard
 from lab.lab import Lab
 
+MakeBoard = Callable[..., EmulatedBoard]
+
 #: A board whose firmware has a partition for the program, as large as it is on 4 MB of flash.
 ROMFS_BYTES = 256 << 10
 DOMAIN = "a.example"
 SSID, PASSWORD = "home", "correct horse"
+
+
+@pytest.fixture
+def make_board(tmp_path: Path) -> Iterator[MakeBoard]:
+    """Starts boards, and stops them in the end."""
+    with ExitStack() as stack:
+
+        def make(name: str = "board", **settings: Any) -> EmulatedBoard:
+            return stack.enter_context(EmulatedBoard(tmp_path / name, micropython(), **settings))
+
+        yield make
 
 
 @pytest.fixture
@@ -28,15 +42,27 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def make_board(tmp_path: Path, lab: Lab) -> Iterator[Callable[..., EmulatedBoard]]:
-    """Makes boards within reach of a Wi-Fi network; they run until the test ends."""
-    with ExitStack() as stack:
+def make_reachable(lab: Lab, make_board: MakeBoard) -> MakeBoard:
+    """Starts boards within reach of a Wi-Fi network from which there is a way to the neighbour."""
 
-        def make(name: str = "board", **settings: object) -> EmulatedBoard:
-            settings = {"access_points": {SSID: PASSWORD}, "address": lab.next_address(), **settings}
-            return stack.enter_context(EmulatedBoard(tmp_path / name, micropython(), **settings))
+    def make(name: str = "board", **settings: Any) -> EmulatedBoard:
+        settings = {"access_points": {SSID: PASSWORD}, "address": lab.next_address(), **settings}
+        return make_board(name, **settings)
 
-        yield make
+    return make
+
+
+def mpremote(board: EmulatedBoard, *arguments: str, status: int = 0, timeout_s: float = 60) -> str:
+    """Run mpremote on a board; returns what it said."""
+    command = [sys.executable, "-m", "mpremote", "connect", str(board.port), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, stdin=subprocess.DEVNULL)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout if not status else done.stdout + done.stderr
+
+
+def run(board: EmulatedBoard, code: str, status: int = 0) -> str:
+    """Let a board run a piece of code; returns what that printed."""
+    return mpremote(board, "exec", code, status=status).strip()
 
 
 def wisp(

@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,9 +18,8 @@ from neighbour.device.inventory import look
 from neighbour.device.port import DeviceError, FullError, prompt
 from neighbour.device.provisioning import install, plan
 
-from .conftest import DOMAIN, PASSWORD, ROMFS_BYTES, SSID, wisp
+from .conftest import DOMAIN, PASSWORD, ROMFS_BYTES, SSID, MakeBoard, wisp
 
-MakeBoard = Callable[..., EmulatedBoard]
 ACCOUNT = ("--account", "alice", "--wifi", SSID)
 #: Enough for a program that lies in the heap, and for what a littlefs takes there.
 LARGE = 256 << 10
@@ -44,10 +42,10 @@ def read(board: EmulatedBoard, path: str) -> str:
 
 
 @pytest.mark.parametrize(("romfs", "heap"), [(ROMFS_BYTES, 112 << 10), (0, LARGE)], ids=["flash", "heap"])
-def test_from_nothing(lab: Lab, make_board: MakeBoard, romfs: int, heap: int) -> None:
+def test_from_nothing(lab: Lab, make_reachable: MakeBoard, romfs: int, heap: int) -> None:
     """One command, and the neighbour knows it; run again it writes nothing; a change writes what has changed."""
     lab.start_neighbour(DOMAIN)
-    board = make_board(romfs=romfs, heap=heap)
+    board = make_reachable(romfs=romfs, heap=heap)
     done = wisp(lab, "provision", board.port, *ACCOUNT)
     assert done.returncode == 0, done.stderr
     assert "sip:alice@a.example: " in done.stdout
@@ -76,9 +74,9 @@ def test_from_nothing(lab: Lab, make_board: MakeBoard, romfs: int, heap: int) ->
     assert json.loads(read(board, "wisp.json")) == {**config, "text": True}
 
 
-def test_dry_run(lab: Lab, make_board: MakeBoard) -> None:
+def test_dry_run(lab: Lab, make_reachable: MakeBoard) -> None:
     """It says what would be done, and does none of it."""
-    board = make_board()
+    board = make_reachable()
     before = files(board)
     done = wisp(lab, "provision", board.port, *ACCOUNT, "--dry-run")
     assert done.returncode == 0, done.stderr
@@ -100,10 +98,10 @@ def wisp_accounts(lab: Lab) -> str:
         return str(store.execute("select user from accounts").fetchall())
 
 
-def test_remove(lab: Lab, make_board: MakeBoard) -> None:
+def test_remove(lab: Lab, make_reachable: MakeBoard) -> None:
     """Nothing of the terminal is left, and what was there before is back."""
     lab.start_neighbour(DOMAIN)
-    board = make_board(heap=LARGE)
+    board = make_reachable(heap=LARGE)
     before = files(board)
     assert wisp(lab, "provision", board.port, *ACCOUNT).returncode == 0
     refused = wisp(lab, "remove", board.port)
@@ -116,9 +114,9 @@ def test_remove(lab: Lab, make_board: MakeBoard) -> None:
 # What a person is told when it does not come about: one sentence, and what helps.
 
 
-def test_wrong_password(lab: Lab, make_board: MakeBoard) -> None:
+def test_wrong_password(lab: Lab, make_reachable: MakeBoard) -> None:
     lab.start_neighbour(DOMAIN)
-    board = make_board(romfs=ROMFS_BYTES)
+    board = make_reachable(romfs=ROMFS_BYTES)
     done = wisp(lab, "provision", board.port, *ACCOUNT, password="wrong")
     assert done.returncode == 1
     assert done.stderr == "Wi-Fi home: wrong password: run it again, with the right name and password\n"
@@ -128,8 +126,8 @@ def test_wrong_password(lab: Lab, make_board: MakeBoard) -> None:
     assert "; 2 files written; " in done.stdout
 
 
-def test_no_such_network(lab: Lab, make_board: MakeBoard) -> None:
-    board = make_board(romfs=ROMFS_BYTES)
+def test_no_such_network(lab: Lab, make_reachable: MakeBoard) -> None:
+    board = make_reachable(romfs=ROMFS_BYTES)
     done = wisp(lab, "provision", board.port, "--account", "alice", "--wifi", "elsewhere")
     assert (done.returncode, done.stderr) == (
         1,
@@ -137,27 +135,27 @@ def test_no_such_network(lab: Lab, make_board: MakeBoard) -> None:
     )
 
 
-def test_neighbour_does_not_run(lab: Lab, make_board: MakeBoard) -> None:
-    board = make_board(romfs=ROMFS_BYTES)
+def test_neighbour_does_not_run(lab: Lab, make_reachable: MakeBoard) -> None:
+    board = make_reachable(romfs=ROMFS_BYTES)
     done = wisp(lab, "provision", board.port, *ACCOUNT)
     assert done.returncode == 1
     assert "does not answer the board: does `wisp serve` run" in done.stderr
 
 
-def test_neighbour_of_another_configuration(lab: Lab, make_board: MakeBoard, tmp_path: Path) -> None:
+def test_neighbour_of_another_configuration(lab: Lab, make_reachable: MakeBoard, tmp_path: Path) -> None:
     """It answers, and knows another secret."""
     with Lab(tmp_path / "other", micropython()) as other:
         address = other.make_domains(DOMAIN)[DOMAIN]
         other.make_terminal(DOMAIN, "alice")
         other.start_neighbour(DOMAIN)
-        board = make_board(romfs=ROMFS_BYTES)
+        board = make_reachable(romfs=ROMFS_BYTES)
         done = wisp(lab, "provision", board.port, *ACCOUNT, "--neighbour", f"{address}:5060")
     assert done.returncode == 1
     assert "the neighbour refuses the board (401): its credentials" in done.stderr
 
 
-def test_port_in_use(lab: Lab, make_board: MakeBoard) -> None:
-    board = make_board()
+def test_port_in_use(lab: Lab, make_reachable: MakeBoard) -> None:
+    board = make_reachable()
     with prompt(str(board.port)):
         done = wisp(lab, "provision", board.port, *ACCOUNT)
     assert done.returncode == 1
@@ -171,8 +169,8 @@ def test_no_such_port(lab: Lab, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("firmware", ["silent", "other"])
-def test_no_micropython(lab: Lab, make_board: MakeBoard, firmware: str) -> None:
-    board = make_board(firmware=firmware)
+def test_no_micropython(lab: Lab, make_reachable: MakeBoard, firmware: str) -> None:
+    board = make_reachable(firmware=firmware)
     done = wisp(lab, "provision", board.port, *ACCOUNT)
     assert done.returncode == 1
     assert "no MicroPython answers" in done.stderr
@@ -180,17 +178,17 @@ def test_no_micropython(lab: Lab, make_board: MakeBoard, firmware: str) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"version": "1.20.0"}, {"version": "1.25.0", "mpy": 5}], ids=["1.20", "mpy 5"])
-def test_old_firmware(lab: Lab, make_board: MakeBoard, settings: dict) -> None:
-    board = make_board(**settings)
+def test_old_firmware(lab: Lab, make_reachable: MakeBoard, settings: dict) -> None:
+    board = make_reachable(**settings)
     done = wisp(lab, "provision", board.port, *ACCOUNT)
     assert done.returncode == 1
     assert "is too old: 1.23 or newer is wanted" in done.stderr
     assert "alice" not in wisp_accounts(lab)
 
 
-def test_full_flash(lab: Lab, make_board: MakeBoard) -> None:
+def test_full_flash(lab: Lab, make_reachable: MakeBoard) -> None:
     """Where there is no room beside what is there, nothing is changed."""
-    board = make_board(size=128 << 10)
+    board = make_reachable(size=128 << 10)
     before = files(board)
     done = wisp(lab, "provision", board.port, *ACCOUNT)
     assert done.returncode == 1
@@ -213,23 +211,23 @@ def test_options(lab: Lab, tmp_path: Path, arguments: tuple[str, ...], reason: s
     assert reason in done.stderr
 
 
-def test_password_comes_from_nowhere(lab: Lab, make_board: MakeBoard) -> None:
-    done = wisp(lab, "provision", make_board().port, *ACCOUNT, password=None)
+def test_password_comes_from_nowhere(lab: Lab, make_reachable: MakeBoard) -> None:
+    done = wisp(lab, "provision", make_reachable().port, *ACCOUNT, password=None)
     assert done.returncode == 2
     assert "its password is wanted in $WISP_WIFI_PASSWORD" in done.stderr
 
 
-def test_no_way_to_the_neighbour(lab: Lab, make_board: MakeBoard) -> None:
-    done = wisp(lab, "provision", make_board().port, "--account", "alice")
+def test_no_way_to_the_neighbour(lab: Lab, make_reachable: MakeBoard) -> None:
+    done = wisp(lab, "provision", make_reachable().port, "--account", "alice")
     assert done.returncode == 2
     assert "--wifi SSID, or --serial, is wanted" in done.stderr
 
 
-def test_a_phones_account(lab: Lab, make_board: MakeBoard) -> None:
+def test_a_phones_account(lab: Lab, make_reachable: MakeBoard) -> None:
     from neighbour.cli import run_command
 
     run_command("account", "add", "alice", "--phone", "--config", str(lab.configuration(DOMAIN)))
-    done = wisp(lab, "provision", make_board().port, *ACCOUNT)
+    done = wisp(lab, "provision", make_reachable().port, *ACCOUNT)
     assert done.returncode == 2
     assert "is a phone's account" in done.stderr
 

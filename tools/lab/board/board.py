@@ -56,7 +56,9 @@ _SOON_S = 0.001
 _CRASHES = 5  # in a row, each within
 _CRASH_S = 1.0
 _START_S = 20.0
-_RUNNING_S = 0.2  # how long a program may go on without a pause until it is interrupted wherever it is
+_DRAINED_ROUNDS = 3
+_QUIET_S = 0.02
+_RUNNING_S = 0.5  # how long a program may go on without a pause until it is interrupted wherever it is
 
 
 class EmulatedBoard:
@@ -124,6 +126,9 @@ class EmulatedBoard:
         self._crashed_in_a_row = 0
         self._reboot_every_s: float | None = None
         self._interrupt_since: float | None = None
+        self._flash_operations = 0
+        self._flash_quiet_at = 0.0
+        self._drained = 0
         self._unplug_powered = True
         self._ended = False
         self._networks = {
@@ -364,7 +369,7 @@ class EmulatedBoard:
         self._start(cause)
 
     def _start(self, cause: int) -> None:
-        for at in (registers.INTERRUPT, registers.BUSY, registers.STARTED):
+        for at in (registers.INTERRUPT, registers.BUSY, registers.STARTED, registers.DRAIN):
             self._registers[at] = 0
         self._registers[registers.CAUSE] = cause
         self._registers.set_word(registers.BAUD, 115200)
@@ -458,7 +463,7 @@ class EmulatedBoard:
         with self._lock:
             poll.register(self._wake, select.POLLIN)
             self._line.register(poll)
-            soon = self._line.is_waiting() or self._interrupt_since is not None
+            soon = self._line.is_waiting() or self._interrupt_since is not None or self._registers[registers.DRAIN]
         if any(fd == self._wake for fd, _ in poll.poll(1000 * (_SOON_S if soon else _ROUND_S))):
             os.read(self._wake, 64)
         with self._lock:
@@ -473,6 +478,7 @@ class EmulatedBoard:
                 self._power_on(_HARD)
             rate = self._registers.word(registers.BAUD) or 115200
             self._line.take_in(rate)
+            self._drain()
             due = self._line.deliver(TO_HOST, rate)
             if self._process is None:
                 self._line.ways[TO_BOARD].held.clear()
@@ -484,12 +490,22 @@ class EmulatedBoard:
                 if not self._unplug_powered:
                     self._kill()
 
+    def _drain(self) -> None:
+        """Tell a firmware that waits for it that all it sent has been read; the kernel hands it over a little later."""
+        if not self._registers[registers.DRAIN] or not self._line.is_drained():
+            self._drained = 0
+            return
+        self._drained += 1
+        if self._drained == _DRAINED_ROUNDS:
+            self._registers[registers.DRAIN] = 0
+
     def _deliver_to_board(self, rate: int) -> bool:
         """Pass bytes on. Ctrl-C becomes a signal where the program may be interrupted, like on a board.
 
         The interpreter raises KeyboardInterrupt wherever the signal meets it, also in the middle of C code, where a
-        board waits for the next bytecode. So it is sent while the program waits for something, never while it is at
-        the flash, and only to one that runs on and on at any place.
+        board waits for the next bytecode; in that of littlefs it would leave a file half-way. So it is sent while the
+        program waits for something, or to one that runs on and on without touching the flash; only one that writes to
+        it all the time is interrupted after a while between two operations.
         """
         at = self._line.next_interrupt()
         if at is None or not self._registers[registers.INTERRUPT]:
@@ -498,14 +514,26 @@ class EmulatedBoard:
         if at:
             return self._line.deliver(TO_BOARD, rate, at)
         now = time.monotonic()
+        operations = self._registers[registers.OPERATIONS]
         if self._interrupt_since is None:
-            self._interrupt_since = now
-        if not self._registers[registers.BUSY] and (self._is_asleep() or now - self._interrupt_since > _RUNNING_S):
-            assert self._process is not None
+            self._interrupt_since = self._flash_quiet_at = now
+        if operations != self._flash_operations:
+            self._flash_operations, self._flash_quiet_at = operations, now
+        if self._registers[registers.BUSY]:
+            return False
+        quiet = now - self._flash_quiet_at > _QUIET_S
+        if self._is_asleep() or quiet or now - self._interrupt_since > _RUNNING_S:
+            self._interrupt()
+        return False
+
+    def _interrupt(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        if not self._registers[registers.BUSY]:
             self._process.send_signal(signal.SIGINT)
             self._line.drop(1)
             self._interrupt_since = None
-        return False
+        self._process.send_signal(signal.SIGCONT)
 
     def _is_asleep(self) -> bool:
         assert self._process is not None

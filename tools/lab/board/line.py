@@ -27,6 +27,9 @@ _HELD_BYTES = 4096  # in each direction, before who sends has to wait
 _BURST_S = 0.005  # what may be late is sent in bursts of this length
 _STUCK_S = 2.0  # a reader that takes nothing for so long loses what comes, as with a USB adapter
 _CTRL_C = 3
+_SPEEDS = {
+    getattr(termios, name): int(name[1:]) for name in dir(termios) if name.startswith("B") and name[1:].isdigit()
+}
 
 
 @dataclass
@@ -76,8 +79,7 @@ class _Way:
 def speed_of(terminal: int) -> int:
     """The speed that who has the other end open has set, in baud; 0 where the system has no name for it."""
     speed = termios.tcgetattr(terminal)[5]
-    names = (name for name in dir(termios) if name[0] == "B" and name[1:].isdigit())
-    return next((int(name[1:]) for name in names if getattr(termios, name) == speed), 0)
+    return _SPEEDS.get(speed, 0)
 
 
 class Line:
@@ -195,6 +197,12 @@ class Line:
                 if way == TO_HOST and not self._is_open:
                     continue  # said to nobody
                 self.ways[way].held += self._damage(data, way, rate)
+
+    def is_drained(self) -> bool:
+        """Whether there is nothing that the interpreter has sent and we have not read."""
+        poll = select.poll()
+        poll.register(self.inner, select.POLLIN)
+        return not poll.poll(0)
 
     def _look_at_outer(self) -> None:
         if self._outer is None:

@@ -6,6 +6,8 @@
     3      MODE        1 where the raw REPL goes on over a soft reset
     4      RADIO       changes when radio.json has
     5      STARTED     1 when boot.py begins
+    6      OPERATIONS  counts those of flash
+    7      DRAIN       1 while the firmware waits until what it sent has left the interpreter's end of the line
     8      BAUD        of the line's UART, 4 bytes
     12     POWER       how many writes to flash until power fails in the middle of one, 0 for never; 4 bytes
     16     DELAY       microseconds that a write to flash takes longer; 4 bytes
@@ -26,8 +28,10 @@ __all__ = [
     "BUSY",
     "CAUSE",
     "DELAY",
+    "DRAIN",
     "INTERRUPT",
     "MODE",
+    "OPERATIONS",
     "OUTPUTS",
     "PINS",
     "POWER",
@@ -39,7 +43,7 @@ __all__ = [
     "Registers",
 ]
 
-INTERRUPT, BUSY, CAUSE, MODE, RADIO, STARTED = range(6)
+INTERRUPT, BUSY, CAUSE, MODE, RADIO, STARTED, OPERATIONS, DRAIN = range(8)
 BAUD, POWER, DELAY, WATCHDOG = 8, 12, 16, 20
 PINS, OUTPUTS, UNIQUE_ID, RTC = 64, 128, 192, 256
 

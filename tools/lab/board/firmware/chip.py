@@ -9,7 +9,7 @@ from . import host
 from .line import UART  # noqa: F401  a name of the module machine
 from .sound import I2S  # noqa: F401
 
-_RESET_CAUSE = const(2)
+_CAUSE = const(2)
 _WATCHDOG = const(20)
 _PINS = const(64)
 _OUTPUTS = const(128)
@@ -36,7 +36,7 @@ def soft_reset():
 
 
 def reset_cause():
-    return host.registers[_RESET_CAUSE]
+    return host.registers[_CAUSE]
 
 
 def deepsleep(time_ms=0):

@@ -8,6 +8,7 @@ from . import host
 _BLOCK = const(4096)
 _O_RDWR = const(2)
 _BUSY = const(1)
+_OPERATIONS = const(6)
 _POWER = const(12)
 _DELAY = const(16)
 _POWER_CUT = const(12)  # exit status
@@ -26,12 +27,12 @@ class Flash:
         self._blocks = size // _BLOCK
 
     def readblocks(self, block, buffer, offset=0):
-        host.registers[_BUSY] = 1
+        _begin()
         host.pread(self._file, buffer, len(buffer), block * _BLOCK + offset)
         host.registers[_BUSY] = 0
 
     def writeblocks(self, block, buffer, offset=0):
-        host.registers[_BUSY] = 1
+        _begin()
         size = _strain(len(buffer))
         host.pwrite(self._file, buffer, size, block * _BLOCK + offset)
         if size < len(buffer):
@@ -44,7 +45,7 @@ class Flash:
         if request == 5:
             return _BLOCK
         if request == 6:
-            host.registers[_BUSY] = 1
+            _begin()
             size = _strain(_BLOCK)
             for at in range(argument * _BLOCK, argument * _BLOCK + size, 64):
                 host.pwrite(self._file, _ERASED, 64, at)
@@ -52,6 +53,12 @@ class Flash:
                 host.leave(_POWER_CUT)
             host.registers[_BUSY] = 0
         return 0
+
+
+def _begin():
+    r = host.registers
+    r[_BUSY] = 1
+    r[_OPERATIONS] = r[_OPERATIONS] + 1 & 255
 
 
 _ERASED = b"\xff" * 64

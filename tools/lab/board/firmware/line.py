@@ -14,6 +14,7 @@ from micropython import const
 from . import host
 
 _INTERRUPT = const(0)
+_DRAIN = const(7)
 _BAUD = const(8)
 _RATE = const(115200)  # of a prompt
 
@@ -23,7 +24,8 @@ _FIONREAD = const(0x541B)
 _ONLCR = const(4)  # in the first byte of c_oflag, which is at offset 4
 _TERMIOS_BYTES = const(60)  # more than the kernel's structure has anywhere
 
-_DRAIN_US = const(10000)  # until what was sent has left at the old speed
+_DRAIN_US = const(500)
+_DRAIN_ROUNDS = const(2000)
 
 _CTRL_C = const(3)
 
@@ -53,7 +55,12 @@ def set_up(interrupted_by=0):
 
 def _set_rate(baud):
     if host.word(_BAUD) != baud:
-        host.usleep(_DRAIN_US)
+        # What was sent leaves at the old speed: the other side says when it has.
+        host.registers[_DRAIN] = 1
+        for _ in range(_DRAIN_ROUNDS):
+            if not host.registers[_DRAIN]:
+                break
+            host.usleep(_DRAIN_US)
         host.set_word(_BAUD, baud)
 
 
