@@ -485,6 +485,14 @@ def test_wifi(make_board: MakeBoard) -> None:
     assert go("print(w.isconnected())") == "False"
 
 
+def test_shift(make_board: MakeBoard) -> None:
+    code = (
+        "import struct\nfrom machine import I2S\nfor n in (3, -2):\n    b = bytearray(struct.pack('<3h', -5, 7, 4097))\n"
+        "    I2S.shift(buf=b, bits=16, shift=n)\n    print(struct.unpack('<3h', b))"
+    )
+    assert run(make_board(), code) == "(-40, 56, -32760)\n(-2, 1, 1024)"
+
+
 def test_sound(make_board: MakeBoard, tmp_path: Path) -> None:
     """The microphone is heard at its pace, and what is played is recorded at that of the speaker."""
     sound.make_tone(tmp_path / "says.wav", 600, 2)

@@ -25,6 +25,7 @@ import threading
 import time
 import wave
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,6 +46,7 @@ _CHIP_CAUSES = {
     _WATCHDOG: (8, b"TG1WDT_SYS_RESET"),
     _DEEP: (5, b"DEEPSLEEP_RESET"),
 }
+_MAKER = b"\x24\x0a\xc4"  # how addresses of Espressif's begin
 _OTHER_FIRMWARE = b"\r\nready\r\n"  # what AT command firmware says
 _FLASH_BYTES = 2 << 20  # of the file system on a board with 4 MB
 _HEAP_BYTES = 112 << 10  # see FACTS of an ESP32 without PSRAM in tools/lab/lab.py
@@ -139,7 +141,7 @@ class EmulatedBoard:
         self._speaker = speaker
         self._sound(microphone, speaker)
         self._registers = Registers(self.folder / "registers")
-        self._registers.fill(registers.UNIQUE_ID, b"\x24\x0a\xc4" + os.urandom(3))
+        self._registers.fill(registers.UNIQUE_ID, _MAKER + sha256(os.fsencode(self.folder)).digest()[:3])
         self._write_radio()
         if firmware == "micropython":
             compile_firmware(self.folder / "firmware.romfs")
@@ -185,6 +187,8 @@ class EmulatedBoard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if error is None and self.error is not None:
+            raise BoardError(f"the emulated board broke down: {self.error}") from self.error
 
     def start(self) -> None:
         """Plug it in and switch it on; returns when it runs.
