@@ -45,8 +45,8 @@ def test_an_address_that_no_board_can_reach_is_named() -> None:
 def test_a_second_attempt_to_join_may_succeed() -> None:
     one = watch()
     one.take({"event": "wifi", "ssid": "home", "error": "handshake timed out"}, 0.0)
-    one.check(20.0)
-    one.take(JOINED, 21.0)
+    one.check(14.0)
+    one.take(JOINED, 14.5)
     one.check(1000.0)
 
 
@@ -54,4 +54,4 @@ def test_wifi_that_refuses() -> None:
     one = watch()
     one.take({"event": "wifi", "ssid": "home", "error": "wrong password"}, 0.0)
     with pytest.raises(DeviceError, match="Wi-Fi home: wrong password: run it again"):
-        one.check(31.0)
+        one.check(16.0)

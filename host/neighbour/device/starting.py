@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Watch", "start"]
 
 _START_S = 20.0  # for a board to start and its terminal to say so
-_WIFI_S = 30.0  # more, after a first attempt to join has failed: the second one often does not
+_WIFI_S = 15.0  # more, after an attempt to join has failed: the next one often does not
 _REGISTER_S = 90.0  # for everything; a neighbour that does not answer is told after 32 s (RFC 3261, Timer F)
 _BACK_S = 15.0  # for a port that vanishes when the board starts again
 _NO_ANSWER = "no answer"  # as the terminal says it
