@@ -18,7 +18,7 @@ from . import phone as states
 from .board import open_board
 from .board.console import TYPED
 from .clock import Calendar, Clock
-from .demand import call, relief
+from .demand import call, load, relief
 from .events import emit, starved
 from .link import Link
 from .media import Media
@@ -67,6 +67,7 @@ class Terminal:
 
     Attributes:
         config, board, wlan, link: its parts; wlan is None where the network is always there.
+        line: likewise, the `serial.SerialLine`; None where the neighbour is reached by IP.
         agent, phone, media: likewise, None until there is a network.
         registration: likewise, and None while there is none.
         live, peak: bytes of the heap that lived when it was looked at last, and most of all.
@@ -81,7 +82,10 @@ class Terminal:
         self.wlan = self.board.wlan(config.wifi)
         self._feed = None
         self._settles = True
-        self._poll = select.poll()
+        self.line = None
+        if config.serial:
+            self.line = load("terminal.serial").SerialLine(config.serial, self.board.console)
+        self._poll = self.line or select.poll()
         self._sip = self.phone = None
         self._rtp = ()  # for RTP and RTCP of speech, and of text
         self.registration = None  # not connected
@@ -97,14 +101,11 @@ class Terminal:
     def _connect(self):
         """Open the sockets for our present address, and begin to register. A call that stands goes on from there."""
         config = self.config
-        for old in (self._sip,) + self._rtp:
-            if old:
-                self._poll.unregister(old)
-                old.close()
-        # Known before they are opened: whatever fails here, they are closed.
-        self._sip, self._rtp = _socket(), tuple([_socket() for _ in range(4 if config.text else 2)])
-        parts = (config, self.board, self.wlan, self._sip, self._rtp, self._poll, _resolve, sleep_ms, self._feed)
-        host = call("terminal.connecting", "connect", *parts)
+        if self.line:
+            resolve = self.line.resolve
+            self._sip, self._rtp, host = self.line.open(4 if config.text else 2)
+        else:
+            resolve, host = _resolve, self._open()
         now = self._clock.now()
         contact = b"sip:%s@%s:%d" % (config.user, host, config.sip_port)
         via = b"%s:%d" % (host, config.sip_port)
@@ -115,9 +116,20 @@ class Terminal:
         else:
             self.agent = UserAgent(self.link, via)
             relief[:] = [self.agent.make_room]
-            self.media = Media(self._rtp, _resolve, self.board.audio, _new_aes)
+            self.media = Media(self._rtp, resolve, self.board.audio, _new_aes)
             self.phone = self.agent.phone = Phone(config, self.agent, contact, host, self.media, self._calendar)
         self.registration = Registration(config, self.agent, self.link, contact, now, self._calendar)
+
+    def _open(self):
+        """Open the sockets; returns our address, as bytes."""
+        for old in (self._sip,) + self._rtp:
+            if old:
+                self._poll.unregister(old)
+                old.close()
+        # Known before they are opened: whatever fails here, they are closed.
+        self._sip, self._rtp = _socket(), tuple([_socket() for _ in range(4 if self.config.text else 2)])
+        parts = (self.config, self.board, self.wlan, self._sip, self._rtp, self._poll, _resolve, sleep_ms, self._feed)
+        return call("terminal.connecting", "connect", *parts)
 
     def run(self):
         """Run until ``quit``."""
@@ -295,6 +307,8 @@ def run(path="wisp.json"):
         terminal.run()
     finally:
         terminal.board.watch(0)
+        if terminal.line:
+            terminal.line.close()
     return True
 
 

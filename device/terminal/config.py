@@ -37,6 +37,7 @@ _KEYS = {
     "ring": (bool, True),
     "speed_dial": (str, ""),
     "wifi": (dict, {}),
+    "serial": (dict, {}),
     "board": (dict, {}),
     "setup": (dict, {}),
     "keys": (str, ""),
@@ -48,6 +49,7 @@ _SETUP = {
     "peers": (list, []),
 }
 _WIFI = {"ssid": (str, None), "password": (str, "")}
+_SERIAL = {"uart": (int, 0), "baud": (int, 921600)}
 _CODECS = {"PCMU": 0, "PCMA": 8}
 _POLICIES = ("off", "opportunistic", "required")  # as sipwire.streams numbers them
 _LEVELS = ("light", "medium", "heavy")
@@ -68,10 +70,15 @@ def make_config(values):
         ConfigError: something in it is wrong.
     """
     config = Config()
+    if values.get("serial") and "neighbour" not in values:
+        values = dict(values, neighbour="192.0.0.8:5060")  # it is at the other end of the line
     for key, value in check(values, _KEYS).items():
         setattr(config, key, value)
     if config.wifi:
         config.wifi = check(config.wifi, _WIFI, "wifi.")
+    if config.serial:
+        config.serial = check(config.serial, _SERIAL, "serial.")
+        _check_serial(config)
     config.keys = config.keys or "wisp.keys"
     config.setup = check(config.setup, _SETUP, "setup.")
     _check_setup(config.setup, config.domain)
@@ -114,6 +121,16 @@ def make_config(values):
     if host != config.domain or not host:
         raise ConfigError("user, domain: no SIP address")
     return config
+
+
+def _check_serial(config):
+    if config.wifi:
+        raise ConfigError("serial: no wifi beside it")
+    if config.address or (config.sip_port, config.rtp_port) != (5060, 40000):
+        raise ConfigError("serial: no address, sip_port or rtp_port beside it")
+    for key, low, high in (("uart", -1, 9), ("baud", 9600, 5000000)):
+        if not low <= config.serial[key] <= high:
+            raise ConfigError("serial.%s: %d to %d wanted" % (key, low, high))
 
 
 def _check_setup(setup, domain):

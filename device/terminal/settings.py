@@ -15,6 +15,7 @@ class Config:
         ring: whether the speaker tells that it rings.
         watchdog_s: after how many seconds in which it did nothing the board starts anew; 0 for never.
         ha1: SHA-256 HA1, 64 hex digits as bytes.
+        serial: ``uart`` and ``baud`` of the line to the neighbour, {} where it is reached by IP.
         setup: of setup keys: the least ``level`` that a first one is made at, ``life_s`` and ``uses`` of each (0 for
             none), and the addresses-of-record of ``peers`` to be introduced to.
         keys: the folder that they are kept in.

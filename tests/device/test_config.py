@@ -41,6 +41,10 @@ VALUES = {
     "ring": ([True, False], [1, 0, "yes", None]),
     "speed_dial": (["", "bob"], [7, None]),
     "wifi": ([{}, {"ssid": "x"}, {"ssid": "x", "password": "y"}], ["x", None, [], {"password": "y"}, {"ssid": 7}]),
+    "serial": (
+        [{}, {"uart": -1}, {"uart": 9, "baud": 9600}, {"baud": 5000000}],
+        [0, None, [], {"uart": -2}, {"uart": 10}, {"uart": "0"}, {"baud": 300}, {"baud": 5000001}, {"port": 0}],
+    ),
     "board": ([{}, {"led": 2}], ["x", None, []]),
     "setup": (
         [{}, {"level": "medium", "life_s": 0, "uses": 0}, {"peers": ["bob", "sips:bob@b.example;x=y"], "uses": 65535}],

@@ -17,12 +17,14 @@ class Console:
     """Standard input, or a board's serial port.
 
     Attributes:
+        source: what has ``take()`` for the next byte that was typed, or None; None for standard input.
         is_chatting: whether what is typed is text. A line that holds nothing but a full stop ends it.
         is_at_end: whether there will never be more.
     """
 
     def __init__(self):
         self.is_chatting = self.is_at_end = False
+        self.source = None
         self._poll = select.poll()
         self._poll.register(sys.stdin, select.POLLIN)
         self._line = b""
@@ -31,9 +33,10 @@ class Console:
     def read(self):
         """What came since the last time: command lines, and behind `TYPED` pieces of text."""
         found = []
-        while not self.is_at_end and self._poll.poll(0):
-            # Not as text: noise on the line would raise, or wait for the rest of a character.
-            byte = sys.stdin.buffer.read(1)
+        while not self.is_at_end:
+            byte = self._take()
+            if byte is None:
+                break
             if not byte:
                 self.is_at_end = True
             elif byte != b"\n" and byte != b"\r":
@@ -56,6 +59,12 @@ class Console:
                     self._typed += b"\n"
         self._tell(found)
         return found
+
+    def _take(self):
+        if self.source:
+            return self.source.take()
+        # Not as text: noise on the line would raise, or wait for the rest of a character.
+        return sys.stdin.buffer.read(1) if self._poll.poll(0) else None
 
     def _tell(self, found):
         size = _whole(self._typed)
