@@ -42,6 +42,7 @@ __all__ = [
     "ResolverConfig",
     "SRTP",
     "SecurityConfig",
+    "SerialConfig",
     "StoreConfig",
     "TlsConfig",
     "domain_name",
@@ -55,6 +56,7 @@ _MAX_ADDRESSES = 8  # of one peer: more than anybody waits for, as with DNS
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\]", re.ASCII)
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)  # it is part of file names, too
+_NO_NAME = re.compile(r"[^A-Za-z0-9._]+", re.ASCII)
 _PIN_BYTES = 32  # of SHA-256
 _MAX_PINS = 8  # of one peer: its present key, its next one, and a few of its users
 _MAX_MEMBERS = 100  # of one group: as many phones may ring for one call
@@ -220,6 +222,25 @@ class ListenConfig(_Table):
     address: IpAddress
     port: Port
     advertise: Address | None = None
+
+
+class SerialConfig(_Table):
+    """One serial line to a terminal; see `transport.serial`."""
+
+    port: str = Field(min_length=1)
+    baud: int = Field(default=921_600, ge=9600, le=5_000_000)
+    console: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called where a path would not do, as in a terminal's address."""
+        return _NO_NAME.sub("-", self.port).strip("-")
+
+    @model_validator(mode="after")
+    def _named(self) -> "SerialConfig":
+        if not self.name:
+            raise ValueError("port: the name of a serial port is wanted, like /dev/ttyUSB0")
+        return self
 
 
 class TlsConfig(_Table):
@@ -427,6 +448,7 @@ class Config(_Table):
     domain: Domain
     log: LogConfig = LogConfig()
     listen: list[ListenConfig] = Field(min_length=1)
+    serial: list[SerialConfig] = []
     tls: TlsConfig
     store: StoreConfig = StoreConfig()
     registrar: RegistrarConfig = RegistrarConfig()
@@ -457,6 +479,12 @@ class Config(_Table):
         sockets = [(one.transport == "udp", one.address, one.port) for one in self.listen]
         if len(set(sockets)) != len(sockets):
             raise ValueError("listen: two entries want the same socket")
+        for key, found in (
+            ("port", [one.name for one in self.serial]),
+            ("console", [one.console for one in self.serial if one.console]),
+        ):
+            if len(set(found)) != len(found):
+                raise ValueError(f"serial: two entries want the same {key}")
         if self.metrics.listen is not None and (False, *parse_address(self.metrics.listen)) in sockets:
             raise ValueError("metrics.listen: is the socket of an entry of listen")
         return self

@@ -154,6 +154,8 @@ class Gate:
             if not ours or (user_of(uri) != flow.user and flow.user not in members):
                 raise self._refuse("identity", f"From is not sip:{flow.user}@{self._domain}")
             return Sender(TERMINAL, flow.user)
+        if flow.line is not None:
+            raise self._hops.wants_other()  # nobody but a terminal is there
         if flow.identities:
             if host not in flow.identities:
                 raise self._refuse("identity", "From is not of the domain of the certificate")

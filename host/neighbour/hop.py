@@ -36,6 +36,7 @@ from .refusal import RefusedError
 from .store.database import StoreError
 from .store.schema import accounts, agreements
 from .transport.flow import Flow, FlowClosedError, Listener, format_address
+from .transport.serial import is_on_line
 
 if TYPE_CHECKING:
     from sipwire.message import Request
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .metrics import Metrics
     from .store.accounts import Account, Accounts
     from .store.database import Statement, Store
+    from .transport.serial import SerialLine
     from .transport.udp import UdpTransport
 
 __all__ = ["Agreement", "HopFlow", "Hops", "Proof", "is_frame"]
@@ -79,7 +81,7 @@ class Agreement:
         address: where the terminal's last valid frame came from.
         expires_at: wall-clock milliseconds.
         reserved: up to which number the store lets us send.
-        transport: the socket its frames came by last.
+        transport: the socket its frames came by last, where they came by one.
         moves: whether the next frame may move the address; not after a restart, where it may be a repeated one.
         due: when `Hops.expire` looks at it next, wall-clock milliseconds.
     """
@@ -94,7 +96,7 @@ class Agreement:
     reserved: int
     keys: bytes
     nonce: str
-    transport: "UdpTransport | None" = None
+    transport: "UdpTransport | SerialLine | None" = None
     reserving: bool = field(default=False)
     moves: bool = True
     due: int | None = None
@@ -116,6 +118,11 @@ class HopFlow(Flow):
     def peer(self) -> tuple[str, int]:  # type: ignore[override]
         """Where the terminal is."""
         return self.agreement.address
+
+    @property
+    def line(self) -> "SerialLine | None":  # type: ignore[override]
+        """The serial line that it is at, None where it is at none."""
+        return self._hops.line_of(self.agreement)
 
     @property
     def user(self) -> str:
@@ -163,6 +170,7 @@ class Hops:
         self._tasks: set[asyncio.Task[None]] = set()
         self._may_tell = Seldom()
         self._default_transport: UdpTransport | None = None
+        self._lines: dict[str, SerialLine] = {}
         self._insert = insert(agreements)
         self._reserve = update(agreements).where(agreements.c.spi == bindparam("this"))
         self._reserve = self._reserve.values(sent_seq=bindparam("upto"))
@@ -175,6 +183,20 @@ class Hops:
     def use(self, transport: "UdpTransport") -> None:
         """Reach terminals by this socket until they are heard from."""
         self._default_transport = self._default_transport or transport
+
+    def add_line(self, line: "SerialLine") -> None:
+        """Reach by this line whom its address is of."""
+        self._lines[line.peer[0]] = line
+
+    def line_of(self, agreement: Agreement) -> "SerialLine | None":
+        """The serial line that a terminal is at just now, None where it is at none."""
+        return self._lines.get(agreement.address[0])
+
+    def transport_of(self, agreement: Agreement) -> "UdpTransport | SerialLine | None":
+        """The socket or line by which a terminal is reached, None where that is not there any more."""
+        if is_on_line(agreement.address[0]):
+            return self.line_of(agreement)
+        return agreement.transport or self._default_transport
 
     async def load(self) -> int:
         """Read the agreements of before a restart, and rid the store of the others; returns how many live."""
@@ -213,13 +235,15 @@ class Hops:
 
     # Frames.
 
-    def open(self, frame: bytes, address: tuple[str, int], transport: "UdpTransport") -> tuple[HopFlow, bytes] | None:
+    def open(
+        self, frame: bytes, address: tuple[str, int], transport: "UdpTransport | SerialLine"
+    ) -> tuple[HopFlow, bytes] | None:
         """Open a frame.
 
         Args:
             frame: the datagram.
             address: its source.
-            transport: the socket it came by.
+            transport: the socket or line it came by.
 
         Returns:
             The flow and the message (b"" for a keep-alive, which has been answered), or None where it is dropped.
@@ -234,7 +258,8 @@ class Hops:
         except SecurityError as error:
             self._metrics.frames_dropped.labels(error.check).inc()
             return None
-        agreement.transport = transport
+        if not is_on_line(address[0]):
+            agreement.transport = transport
         seq = frame_seq(frame)
         if not agreement.moves:
             agreement.receiver.window = ReplayWindow(highest=seq)  # whatever came before it came before the restart
@@ -262,7 +287,7 @@ class Hops:
         Raises:
             FlowClosedError: the agreement is over or used up, or there is no socket.
         """
-        transport = agreement.transport or self._default_transport
+        transport = self.transport_of(agreement)
         if transport is None or agreement.expires_at <= wall_ms():
             raise FlowClosedError("terminal's agreement is over")
         if agreement.sender.seq >= agreement.reserved:
@@ -299,7 +324,7 @@ class Hops:
         agreement = self._by_spi.get(spi or 0)
         if agreement is None or agreement.expires_at <= wall_ms():
             return None
-        transport = agreement.transport or self._default_transport
+        transport = self.transport_of(agreement)
         return None if transport is None else HopFlow(self, agreement, transport.listener)
 
     # Making agreements.
@@ -415,7 +440,7 @@ class Hops:
         return account, secret
 
     def prepare(
-        self, proof: Proof, expires_s: int, address: tuple[str, int], transport: "UdpTransport"
+        self, proof: Proof, expires_s: int, address: tuple[str, int], transport: "UdpTransport | SerialLine"
     ) -> "tuple[Agreement, tuple[Statement, ...]]":
         """Make the agreement of a proof, and the statements that store it; `adopt` it when they are committed."""
         keys = _join_keys(proof.to_neighbour, proof.to_terminal)

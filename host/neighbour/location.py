@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .store.database import Statement, Store
+    from .transport.serial import SerialLine
     from .transport.udp import UdpTransport
 
 __all__ = ["ALIEN", "PATH", "Binding", "Location", "wall_ms"]
@@ -105,7 +106,7 @@ class Binding:
     reg_id: int | None = None
     params: bytes = b""
     path: tuple[bytes, ...] = ()
-    way: "UdpTransport | Flow | None" = None
+    way: "UdpTransport | SerialLine | Flow | None" = None
 
     @property
     def uri(self) -> Uri:

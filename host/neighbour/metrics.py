@@ -124,6 +124,7 @@ class Metrics:
         self.media_refused = counter(
             "wisp_media_refused", "Calls and changes of calls refused for their media", "reason"
         )
+        self.serial = counter("wisp_serial", "Packets and pieces of text on serial lines", "line", "what")
         self.media: dict[str, int] = {}  # what relays have counted: looked up now and then, on their own thread
         self.registry.register(Snapshot("wisp_media", "What media relays have seen", "what", lambda: self.media))
         self.overload = Gauge(
@@ -137,6 +138,7 @@ class Metrics:
         )
         self.bindings = Gauge("wisp_bindings", "Bindings that live", registry=self.registry)
         self.relays = Gauge("wisp_relays", "Media relays that are open", registry=self.registry)
+        self.serial_lines = Gauge("wisp_serial_lines", "Serial lines that are plugged in", registry=self.registry)
         self.transactions = Gauge("wisp_transactions", "Transactions that live", registry=self.registry)
         self.connections = Gauge("wisp_connections", "TCP and TLS connections that live", registry=self.registry)
 

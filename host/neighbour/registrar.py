@@ -127,6 +127,8 @@ class Registrar:
             if user != sender:
                 raise self._not_for_others()
             await self._agree(server, user)
+        elif flow.line is not None:
+            raise self._hops.wants_other()  # nobody but a terminal is on a serial line
         else:
             await self._from_phone(server, user, sender)
 
@@ -166,9 +168,9 @@ class Registrar:
             self._hops.check_offer(request)
             if request.get("authorization") is None:
                 raise self._hops.challenge()
-            transport = flow.agreement.transport
+            transport = self._hops.transport_of(flow.agreement)
             assert transport is not None
-            way = UdpFlow(transport, flow.peer)
+            way = transport.flow(flow.peer)
             await self._establish(server, way, await self._hops.prove(request, user, flow), flow.agreement, wanted)
             return
         spi = flow.agreement.spi

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import functools
+import importlib.util
 import ipaddress
 import resource
 import ssl
@@ -47,11 +48,13 @@ from .store.accounts import Accounts
 from .store.database import Store, StoreError, migrate
 from .transactions import Transactions
 from .transport.connections import Acceptor, Connections, open_stream
+from .transport.console import Console
 from .transport.flow import FlowClosedError, Listener, numbered
+from .transport.serial import SerialLine
 from .transport.stun import answer_binding, is_stun
 from .transport.tls import client_context, server_context
 from .transport.trunk import Trunks
-from .transport.udp import UdpFlow, UdpTransport, open_udp
+from .transport.udp import UdpTransport, open_udp
 
 if TYPE_CHECKING:
     from .config import Config
@@ -124,6 +127,7 @@ class Neighbour:
             await self._wire(store, client_tls, certificates)
             self._relays.start()
             await self._listen(server_tls)
+            self._open_lines()
         except StoreError as error:
             raise ConfigError([f"{config.where('store', 'url')}: {error}"]) from error
         except CertificateError as error:
@@ -320,7 +324,29 @@ class Neighbour:
                 raise StartError(f"{place}: {where}: {_told(error)}") from error
             _log.info("listening", on=where)
 
-    def _datagram(self, data: bytes, source: tuple[str, int], transport: UdpTransport) -> None:
+    def _open_lines(self) -> None:
+        """Have serial lines opened whenever they are there."""
+        if self._config.serial and importlib.util.find_spec("serial") is None:
+            raise StartError(
+                f"{self._config.where('serial', 0)}: pyserial is not installed: `pip install pyserial` helps"
+            )
+        listeners = self._listeners
+        listener = next((one for one in listeners if one.transport == "udp"), listeners[0])
+        for number, config in enumerate(self._config.serial):
+            line = SerialLine(config, listener, self._datagram, self.metrics)
+            self._hops.add_line(line)
+            if config.console:
+                console = Console(self._config.path(config.console), line.type)
+                try:
+                    console.open()
+                except OSError as error:
+                    place = self._config.where("serial", number, "console")
+                    raise StartError(f"{place}: {config.console}: {_told(error)}") from error
+                self._closing.callback(console.close)
+                line.heard_text = console.show
+            self._closing.push_async_callback(_cancel, asyncio.create_task(line.run(), name=line.name))
+
+    def _datagram(self, data: bytes, source: tuple[str, int], transport: UdpTransport | SerialLine) -> None:
         """A datagram: a frame, a message, or a phone's keep-alive of one kind or the other."""
         if is_frame(data):
             opened = self._hops.open(data, source, transport)
@@ -337,7 +363,7 @@ class Neighbour:
                 with contextlib.suppress(FlowClosedError):
                     transport.send(answer, source)
         elif data.strip(b"\r\n\0"):
-            self._transactions.receive(data, UdpFlow(transport, source))
+            self._transactions.receive(data, transport.flow(source))
 
     async def _tidy(self) -> None:
         while True:

@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 from pydantic import BaseModel
 
-from neighbour.config import Config, ConfigError, load, parse_address, user_name
+from neighbour.config import Config, ConfigError, SerialConfig, load, parse_address, user_name
 
 SAMPLE = ROOT / "host" / "neighbour" / "sample.toml"
 
@@ -36,7 +36,7 @@ def test_sample_is_valid() -> None:
 
 def uncommented() -> str:
     """The sample with every key that stands in a comment made a real one."""
-    return re.sub(r'(?m)^# ([a-z0-9_]+ = ("[^"]*"|\S+))', r"\1", SAMPLE.read_text())
+    return re.sub(r'(?m)^# ([a-z0-9_]+ = ("[^"]*"|\S+)|\[\[[a-z]+\]\])', r"\1", SAMPLE.read_text())
 
 
 def keys_of(model: type[BaseModel]) -> set[str]:
@@ -74,6 +74,8 @@ def test_comments_show_the_defaults() -> None:
     ):  # fmt: skip
         for key, value in shown[table].items():
             assert getattr(getattr(real, table), key) == value, f"{table}.{key}"
+    assert real.serial == []
+    assert shown["serial"] == [SerialConfig(port="/dev/ttyUSB0", console="run/alice").model_dump()]
     for table in ("group", "peer"):
         for key, value in shown[table][0].items():
             assert getattr(getattr(real, table)[0], key) in (value, [value]), f"{table}.{key}"

@@ -204,7 +204,7 @@ class RelayedCall:
         return self._closed
 
     def _open(self, at: int) -> None:
-        relay = self._relays.open(self.legs[0].bind, self.legs[1].bind)
+        relay = self._relays.open(*(leg.line or leg.bind for leg in self.legs))
         relay.wait(0)  # it may ring for long
         relay.ended = self._ended
         self._streams[at] = relay

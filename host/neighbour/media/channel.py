@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from ..transport.flow import numbered, socket_address
 
 if TYPE_CHECKING:
+    from .line import LineChannel
     from .reading import Reader
     from .side import Side
 
-__all__ = ["Channel", "raw_address"]
+__all__ = ["Channel", "hand_on", "raw_address"]
 
 _MOVE_MS = 250  # between two changes of an address: who races a party for each packet does not drive us
 _READ_BYTES = 1501  # one more than can be relayed, to know what is too large
@@ -180,11 +181,17 @@ class Channel:
             data, source = sock.recvfrom(_READ_BYTES)
         except OSError:
             return  # a wrong checksum, or an ICMP error, which anybody can send: nothing ends because of it
-        if self.is_rtcp or (self.side.is_muxed and len(data) > 1 and 192 <= data[1] <= 223):
-            # RFC 5761 section 4: RTCP has packet types of 192 to 223, and RTP then no payload types of 64 to 95.
-            self.side.take_rtcp(self, data, source)
-        else:
-            self.side.take_rtp(self, data, source)
+        hand_on(self, data, source)
+
+
+def hand_on(channel: "Channel | LineChannel", data: bytes, source: "tuple[Any, ...]") -> None:
+    """Let the side of a channel have a datagram."""
+    side = channel.side
+    if channel.is_rtcp or (side.is_muxed and len(data) > 1 and 192 <= data[1] <= 223):
+        # RFC 5761 section 4: RTCP has packet types of 192 to 223, and RTP then no payload types of 64 to 95.
+        side.take_rtcp(channel, data, source)
+    else:
+        side.take_rtp(channel, data, source)
 
 
 def _beside(sock: socket.socket) -> socket.socket:

@@ -15,6 +15,7 @@ from sipwire.uri import uri_of
 
 from ..hop import HopFlow
 from ..transport.flow import numbered, socket_address
+from ..transport.serial import LINE_HOST
 from .descriptions import is_numeric
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..store.accounts import Account
     from ..transport.flow import Flow
+    from ..transport.serial import SerialLine
 
 __all__ = [
     "ALWAYS",
@@ -60,6 +62,7 @@ class Leg:
         source: where its messages come from, "" where that says nothing about its media.
         is_behind: whether its Contact says another address.
         flow: to it, when the call began.
+        line: the serial line that it is at, and its media; None where it is reached by IP.
     """
 
     kind: str
@@ -73,6 +76,7 @@ class Leg:
     source: str = ""
     is_behind: bool = False
     flow: "Flow | None" = None
+    line: "SerialLine | None" = None
 
     @classmethod
     def of_user(cls, config: "Config", account: "Account | None", user: str, flow: "Flow", contact: bytes) -> "Leg":
@@ -94,14 +98,16 @@ class Leg:
         return cls(
             TERMINAL if is_terminal else PHONE,
             user or "a phone",
-            (account.relay if account is not None else None) or media.relay,
+            # Nobody but we can send to it.
+            ALWAYS if flow.line else (account.relay if account is not None else None) or media.relay,
             said or REQUIRED,
             said is not None and not is_terminal,
             tuple(suite.encode() for suite in media.inside_suites),
-            told=media.inside or "",
+            told=LINE_HOST if flow.line else media.inside or "",
             source=source,
             is_behind=bool(source) and _is_elsewhere(contact, source),
             flow=flow,
+            line=flow.line,
         )
 
     @classmethod

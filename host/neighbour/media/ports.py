@@ -11,9 +11,14 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ..transport.flow import numbered, socket_address
+from .channel import Channel, raw_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
+
+    from .reading import Reader
+    from .side import Side
 
 __all__ = ["NoRoomError", "Pair", "Ports"]
 
@@ -47,6 +52,23 @@ class Pair:
         except OSError:
             self.rtp.close()
             raise
+
+    @property
+    def sockets(self) -> "tuple[tuple[Any, ...], ...]":
+        """The addresses of both."""
+        return (self.rtp.getsockname()[:2], self.rtcp.getsockname()[:2])
+
+    def channels(self, side: "Side", reader: "Reader") -> "tuple[Channel, Channel]":
+        """What its sockets are to a side."""
+        return Channel(side, self.rtp, False, reader), Channel(side, self.rtcp, True, reader)
+
+    def raw(self, address: tuple[str, int]) -> "tuple[Any, ...]":
+        """An address of the party's, as channels have it.
+
+        Raises:
+            ValueError: see `raw_address`.
+        """
+        return raw_address(address, self.rtp.family)
 
     def close(self) -> None:
         """Close both."""

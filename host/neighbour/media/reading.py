@@ -23,10 +23,13 @@ class Reader:
 
     Args:
         begin: called before some of them are read.
+
+    Attributes:
+        begin: likewise, for what is read elsewhere.
     """
 
     def __init__(self, begin: "Callable[[], None]") -> None:
-        self._begin = begin
+        self.begin = begin
         self._receive: dict[int, Callable[[], None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._epoll = select.epoll() if sys.platform == "linux" else None
@@ -80,12 +83,12 @@ class Reader:
     def _poll(self) -> None:
         if self._epoll is None:
             return
-        self._begin()
+        self.begin()
         receive = self._receive
         for number, _ in self._epoll.poll(0, _AT_ONCE):
             if number in receive:  # else it was closed because of one before
                 receive[number]()
 
     def _read(self, number: int) -> None:
-        self._begin()
+        self.begin()
         self._receive[number]()

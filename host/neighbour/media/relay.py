@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .line import LinePair
 from .ports import NoRoomError, Ports
 from .reading import Reader
 from .side import Moment, Side
@@ -21,6 +22,9 @@ from .statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ..transport.serial import SerialLine
+    from .ports import Pair
 
 __all__ = ["Relay", "RelaySettings", "Relays"]
 
@@ -152,11 +156,12 @@ class Relays:
         self._reader.start(loop)
         self._timer = loop.call_later(_LOOK_S, self._look, loop)
 
-    def open(self, first: str | None = None, second: str | None = None) -> Relay:
+    def open(self, first: "str | SerialLine | None" = None, second: "str | SerialLine | None" = None) -> Relay:
         """Make a relay; nothing goes through before both sides have been told what to expect.
 
         Args:
-            first: the local address of side 0; None for the default one. It may be of another family than the other.
+            first: the local address of side 0, or the line that its party is at; None for the default address. It may
+                be of another family than the other.
             second: likewise of side 1.
 
         Raises:
@@ -170,18 +175,17 @@ class Relays:
         sides: list[Side] = []
         try:
             for address in (first or default, second or default):
-                sides.append(Side(self._ports.take(address), self._moment, self._reader, self._is_ours))  # noqa: PERF401  half made
+                sides.append(Side(self._take(address), self._moment, self._reader, self._is_ours))  # noqa: PERF401  half made
         except NoRoomError:
             self._closed["refused"] += 1
             for side in sides:
                 side.close()
-                self._ports.give(side.pair)
+                self._give(side.pair)
             raise
         sides[0].other, sides[1].other = sides[1], sides[0]
         relay = Relay(self, (sides[0], sides[1]), self._settings.timeout_s, now_ms)
         for side in sides:
-            for channel in side.channels:
-                self._ours[channel.sock.getsockname()[:2]] += 1
+            self._ours.update(side.pair.sockets)
         self._open.add(relay)
         self._closed["opened"] += 1
         return relay
@@ -190,11 +194,19 @@ class Relays:
         """A relay is being closed: its sockets go, its counters stay."""
         self._open.discard(relay)
         for side in relay.sides:
-            for channel in side.channels:
-                self._ours -= Counter([channel.sock.getsockname()[:2]])
+            self._ours -= Counter(side.pair.sockets)
             side.close()
-            self._ports.give(side.pair)
+            self._give(side.pair)
         self._closed += _counters(relay)
+
+    def _take(self, where: "str | SerialLine") -> "Pair | LinePair":
+        return self._ports.take(where) if isinstance(where, str) else LinePair(where)
+
+    def _give(self, pair: "Pair | LinePair") -> None:
+        if isinstance(pair, LinePair):
+            pair.close()
+        else:
+            self._ports.give(pair)
 
     def close_all(self) -> None:
         """Close every relay, and stop reading."""

@@ -14,14 +14,15 @@ does not see the forged ones, and only valid ones keep a relay alive.
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from .channel import Channel, raw_address
 from .statistics import SideStatistics
 from .transcrypt import BAD, MAX_BYTES, new_opener, new_sealer, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .channel import Channel
     from .keys import Keys
+    from .line import LineChannel, LinePair
     from .ports import Pair
     from .reading import Reader
     from .transcrypt import Opener, Sealer
@@ -49,7 +50,7 @@ class Side:
     """See the module.
 
     Args:
-        pair: its sockets.
+        pair: its sockets, or what it has in place of them.
         moment: the time.
         reader: reads them.
         is_ours: whether an address, as sockets have it, is one of the relay's own sockets.
@@ -96,14 +97,14 @@ class Side:
     )
 
     def __init__(
-        self, pair: "Pair", moment: Moment, reader: "Reader", is_ours: "Callable[[tuple[Any, ...]], bool]"
+        self, pair: "Pair | LinePair", moment: Moment, reader: "Reader", is_ours: "Callable[[tuple[Any, ...]], bool]"
     ) -> None:
         self.other = self  # until there are two
         self.pair = pair
         self.address = pair.address
         self.port = pair.port
         self.is_muxed = False
-        self.channels = (Channel(self, pair.rtp, False, reader), Channel(self, pair.rtcp, True, reader))
+        self.channels = pair.channels(self, reader)
         self._moment = moment
         self._is_ours = is_ours
         self._began_ms = moment.ms
@@ -152,12 +153,12 @@ class Side:
                 where there have to be several. Nothing has changed then.
         """
         opener, sealer = self._check_keys(receive, send, protected)
-        family = self.pair.rtp.family
-        rtp_address = raw_address(address, family) if address else None
+        raw = self.pair.raw
+        rtp_address = raw(address) if address else None
         if rtcp is None and address is not None:
             # A port of 65535 has no next.
             rtcp = (address[0], address[1] + 1) if not mux and address[1] < 65535 else None
-        rtcp_address = raw_address(rtcp, family) if rtcp and not mux else None
+        rtcp_address = raw(rtcp) if rtcp and not mux else None
         for one in (rtp_address, rtcp_address):
             if one is not None and self._is_ours(one):
                 raise ValueError("media address: one of the relay's own, which would send to itself")
@@ -218,7 +219,7 @@ class Side:
 
     # What its party says. These two are most of what a relay costs.
 
-    def take_rtp(self, channel: Channel, data: bytes, source: "tuple[Any, ...]") -> None:
+    def take_rtp(self, channel: "Channel | LineChannel", data: bytes, source: "tuple[Any, ...]") -> None:
         """A datagram that is not RTCP has come; it goes on, or is dropped and counted."""
         size = len(data)
         if size < _MIN_RTP_BYTES or size > MAX_BYTES:
@@ -265,7 +266,7 @@ class Side:
             return self.drop("early")
         return self._send_on(other.channels[0], packet)
 
-    def take_rtcp(self, channel: Channel, data: bytes, source: "tuple[Any, ...]") -> None:
+    def take_rtcp(self, channel: "Channel | LineChannel", data: bytes, source: "tuple[Any, ...]") -> None:
         """The same for RTCP."""
         size = len(data)
         if size < _MIN_RTCP_BYTES or size > MAX_BYTES:
@@ -312,7 +313,7 @@ class Side:
             return self.drop("early")
         return self._send_on(other.channels[0 if other.is_muxed else 1], packet)
 
-    def _send_on(self, channel: Channel, packet: bytes) -> None:
+    def _send_on(self, channel: "Channel | LineChannel", packet: bytes) -> None:
         why = channel.send(packet)
         if why:
             return self.drop(why)

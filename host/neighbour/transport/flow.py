@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sipwire.headers import Via
 
     from ..config import ListenConfig
+    from .serial import SerialLine
 
 __all__ = [
     "NOBODY",
@@ -136,6 +137,7 @@ class Flow(ABC):
         protection: ``frame``, ``tls`` or ``none``: what keeps others from reading and changing.
         peer: address and port of the other end; a link-local address with its zone, as in ``fe80::1%2``.
         listener: the listener whose address stands for us on this flow.
+        line: the serial line that leads there, None where none does.
         token: what Record-Route says to find this flow again; empty where addresses are enough.
     """
 
@@ -145,6 +147,7 @@ class Flow(ABC):
     protection: str
     peer: tuple[str, int]
     listener: Listener
+    line: "SerialLine | None" = None
     token = b""
 
     @abstractmethod

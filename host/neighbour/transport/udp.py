@@ -11,6 +11,8 @@ from .flow import NOBODY, Flow, FlowClosedError, Listener, can_reach, numbered, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from .serial import SerialLine
+
 __all__ = ["UdpFlow", "UdpTransport", "flow_named", "open_udp", "socket_to"]
 
 _RECEIVE_BYTES = 65536  # stock asyncio allocates 256 KiB for each datagram otherwise
@@ -25,8 +27,8 @@ class UdpFlow(Flow):
     reliable = False
     protection = "none"
 
-    def __init__(self, transport: "UdpTransport", peer: tuple[str, int]) -> None:
-        #: The socket.
+    def __init__(self, transport: "UdpTransport | SerialLine", peer: tuple[str, int]) -> None:
+        #: The socket, or serial line.
         self.udp = transport
         self.listener = transport.listener
         self.peer = peer
@@ -95,6 +97,10 @@ class UdpTransport(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         """An ICMP error: somebody does not listen any more. Transactions find that out by their timers."""
+
+    def flow(self, peer: tuple[str, int]) -> UdpFlow:
+        """The flow to and from an address."""
+        return UdpFlow(self, peer)
 
     def send(self, data: bytes | bytearray, peer: tuple[str, int]) -> None:
         """Send a datagram.
