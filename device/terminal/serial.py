@@ -22,7 +22,7 @@ from sipwire.slip import FIRST_PORT, HOP_PORT, MAX_DATAGRAM_BYTES, TEXT, SlipDec
 from .board.uart import open_uart
 from .events import out
 
-__all__ = ["SerialLine"]
+__all__ = ["SerialLine", "SerialPort"]
 
 _HOST = b"192.0.0.8"  # the IPv4 dummy address (RFC 7600), which nobody has
 _QUEUED = const(6)  # datagrams of one port, as lwIP has them; what comes beyond is lost
@@ -34,7 +34,7 @@ _CTRL_C = b"\x03"
 _KEYS = b"\x03\t\n\r\x08"  # that are no characters
 
 
-class _Port:
+class SerialPort:
     """What stands for a socket.
 
     Args:
@@ -121,7 +121,7 @@ class SerialLine:
     def open(self, count):
         """What stands for the sockets: of SIP, and a tuple of ``count`` for media; and our address, as bytes."""
         for number in [HOP_PORT] + [FIRST_PORT + i for i in range(count)]:
-            self._ports[number] = _Port(self, number)
+            self._ports[number] = SerialPort(self, number)
         return self._ports[HOP_PORT], tuple([self._ports[FIRST_PORT + i] for i in range(count)]), _HOST
 
     @staticmethod

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Console"]
 
 _READ_BYTES = 1024
+_WAITING_BYTES = 8192  # of text, until there is room
 _AGAIN_S = 0.02  # until a line that had no room for keys is tried again
 
 
@@ -37,6 +38,7 @@ class Console:
         self._typed = typed
         self._ours = self._theirs = -1
         self._name = ""
+        self._waiting = bytearray()
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
@@ -70,6 +72,7 @@ class Console:
         if self._timer is not None:
             self._timer.cancel()
         asyncio.get_running_loop().remove_reader(self._ours)
+        asyncio.get_running_loop().remove_writer(self._ours)
         with contextlib.suppress(OSError):
             if str(self._path.readlink()) == self._name:
                 self._path.unlink()
@@ -78,16 +81,28 @@ class Console:
 
     def show(self, text: bytes) -> None:
         """Text has come from the terminal."""
+        if self._waiting:
+            self._waiting += text
+            del self._waiting[:-_WAITING_BYTES]
+        else:
+            self._waiting += text
+            self._push()
+
+    def _push(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            size = os.write(self._ours, text)
+            del self._waiting[: os.write(self._ours, self._waiting)]
         except BlockingIOError:
-            size = 0
+            pass
         except OSError:
-            return
-        if size < len(text):
+            self._waiting.clear()
+        if self._waiting:
+            # Nobody reads, or not fast enough: what has been there for longest makes room.
             with contextlib.suppress(OSError, termios.error):
                 termios.tcflush(self._theirs, termios.TCIFLUSH)
-                os.write(self._ours, text[size:])
+            loop.add_writer(self._ours, self._push)
+        else:
+            loop.remove_writer(self._ours)
 
     def _read(self) -> None:
         try:
