@@ -67,7 +67,7 @@ class SerialCable(threading.Thread):
         baud: the pace.
 
     Attributes:
-        damage: which part of the bytes is changed.
+        damage: which part of the bytes is changed, to the neighbour and to the terminal.
         burst: how many in a row, on the average.
         port: where the terminal's UART connects to.
         ways: to the neighbour and to the terminal, with how many bytes ``passed`` and how many of them ``damaged``.
@@ -75,7 +75,7 @@ class SerialCable(threading.Thread):
 
     def __init__(self, link: Path, baud: int = 921_600) -> None:
         super().__init__(daemon=True)
-        self.damage = 0.0
+        self.damage = (0.0, 0.0)
         self.burst = 1
         self.ways = (_Way(_SEED), _Way(_SEED + 1))
         self._bytes_a_s = baud / 10
@@ -123,8 +123,8 @@ class SerialCable(threading.Thread):
             size = max(1, int((now - last) * self._bytes_a_s))
             last = now
             with contextlib.suppress(BlockingIOError):
-                os.write(self._ours, to_neighbour.take(size, self.damage, self.burst))
-            data = to_board.take(size, self.damage, self.burst)
+                os.write(self._ours, to_neighbour.take(size, self.damage[0], self.burst))
+            data = to_board.take(size, self.damage[1], self.burst)
             if board is not None and data:
                 with contextlib.suppress(OSError):
                     board.sendall(data)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import struct
 import time
 from collections.abc import Iterator
@@ -91,16 +92,13 @@ def coded(path: Path) -> dict[bytes, int]:
     return found
 
 
-def check_sound(said: Path, heard: Path, least: float) -> float:
+def check_sound(said: Path, heard: Path, least: float) -> None:
     """What was heard is what was said, in that order, a repetition of it for what was lost, or silence: nothing else.
 
     Args:
         said: the recording.
         heard: what the other side has played.
         least: which part of it has to be new.
-
-    Returns:
-        The part that was.
     """
     known = coded(said)
     new = wrong = 0
@@ -118,7 +116,7 @@ def check_sound(said: Path, heard: Path, least: float) -> float:
             wrong += 1  # what was heard before
     assert wrong == 0, f"{wrong} of {len(frames)} frames are not what was said"
     assert new / len(frames) >= least, f"{new} of {len(frames)}"
-    return new / len(frames)
+    print(f"{new} of {len(frames)} frames were heard, nothing else but silence and repetitions")
 
 
 def text_of(terminal: Terminal | SerialTerminal, mark: int) -> str:
@@ -161,8 +159,8 @@ def test_a_call(desk: Desk, other: str) -> None:
     ended = [one.wait_for("ended") for one in (alice, far)]
     for one in ended:
         assert (one["media"]["rejected"], one["media"]["lost"]) == (0, 0), one
-    assert check_sound(alice.microphone, far.speaker, 0.9)
-    assert check_sound(far.microphone, alice.speaker, 0.9)
+    check_sound(alice.microphone, far.speaker, 0.9)
+    check_sound(far.microphone, alice.speaker, 0.9)
     alice.send("quit")
     alice.wait_for("uart", baud=115200)  # the prompt has its line back
     assert desk.cable.damaged == 0
@@ -175,32 +173,50 @@ def test_ctrl_c(desk: Desk) -> None:
     assert "KeyboardInterrupt" in alice.last_words()
 
 
+def check_text(seen: str) -> None:
+    """What was written, with a sign for each piece that is missing."""
+    pattern = ".+".join(re.escape(part) for part in re.split("\ufffd+", seen))
+    assert re.fullmatch(pattern, _WORDS + "\n"), seen
+    assert len(seen) > len(_WORDS) // 2
+
+
 def test_a_call_over_a_bad_line(desk: Desk) -> None:
-    """One byte in a hundred is damaged from before the call to its end: nobody hears anything wrong, and it stays."""
+    """One byte in a hundred is damaged from before the call to its end: nobody hears anything wrong, and it stays.
+
+    In bursts, as on real lines: were it any byte of a hundred, not one message in a hundred would come through whole,
+    and one packet of speech in six. That is tried while the call stands.
+    """
     alice, far = desk.start("bob")
-    desk.cable.damage, desk.cable.burst = _DAMAGE, _BURST
+    both, to_neighbour, to_board = (_DAMAGE, _DAMAGE), (_DAMAGE, 0.0), (0.0, _DAMAGE)
+    desk.cable.damage, desk.cable.burst = both, _BURST
     connect(alice, far)
     marks = len(alice.lines), len(far.lines)
-    time.sleep(2)
+    time.sleep(3)
+    # What is typed, and what is told, goes over the line as well, and nothing protects that: one way at a time.
+    desk.cable.damage = to_board
+    time.sleep(0.5)
+    alice.read()
+    mark = len(alice.lines)
     far.send(f"write {_WORDS}")
     time.sleep(4)
-    # Any byte of a hundred, wherever: five of six packets of speech are lost, and the call goes on.
-    desk.cable.burst = 1
-    time.sleep(5)
+    check_text(text_of(alice, mark))
+    desk.cable.damage = to_neighbour
+    far.read()
+    mark = len(far.lines)
+    alice.send(f"write {_WORDS}")
+    time.sleep(4)
+    check_text(text_of(far, mark))
+    desk.cable.damage, desk.cable.burst = both, 1
+    time.sleep(4)
     desk.cable.burst = _BURST
-    time.sleep(4)
-    far.send(f"write {_WORDS}")
-    time.sleep(4)
+    time.sleep(3)
+    assert 0.006 < desk.cable.damaged < 0.015, desk.cable.damaged
     far.read()
     assert not [line for line in far.lines[marks[1] :] if line["event"] in ("ended", "failed", "leaving")]
-    damaged = desk.cable.damaged
-    assert 0.005 < damaged < 0.02
     far.send("hangup")
-    end = far.wait_for("ended", 40)
-    assert end["media"]["received"] > 300
-    alice.send_until("status", "status", phone="idle", timeout_s=40)
-    heard = [check_sound(*one) for one in ((alice.microphone, far.speaker, 0.3), (far.microphone, alice.speaker, 0.3))]
-    print(f"damaged {damaged:.4f}, heard of what was said {heard}, {end}")
-    # Events of hers may be damaged, but not what they tell: letters are right, or marked as missing.
-    told = text_of(alice, marks[0])
-    print(repr(told))
+    end = far.wait_for("ended", 40)["media"]
+    assert end["received"] > 300, end
+    status = alice.send_until("status", "status", timeout_s=40, phone="idle")
+    assert status["registration"] == "registered"
+    check_sound(alice.microphone, far.speaker, 0.3)
+    check_sound(far.microphone, alice.speaker, 0.3)
