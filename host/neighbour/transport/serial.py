@@ -124,7 +124,7 @@ class SerialLine:
         while True:
             try:
                 port = await asyncio.to_thread(self._open)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, termios.error) as error:
                 if not is_told:
                     is_told = True
                     _log.warning("serial line not there", port=self._config.port, reason=_told(error))
