@@ -131,7 +131,7 @@ def _check_options(own: "Config", port: str, account: str, wifi: str, serial: bo
             parse_address(neighbour)
         except ValueError as error:
             raise fail(f"--neighbour {neighbour}: {error}") from None
-    if serial and not any(Path(one.port).resolve() == Path(port).resolve() for one in getattr(own, "serial", [])):
+    if serial and not any(Path(one.port).resolve() == Path(port).resolve() for one in own.serial):
         raise fail(
             f"--serial: {own.where('serial')}: the neighbour does not listen there. Add to its configuration:",
             f'[[serial]]\nport = "{port}"',

@@ -136,7 +136,7 @@ class SerialLine:
 
     def _open(self) -> Any:
         """The port, exclusively ours; on a thread of its own, for a driver may take its time."""
-        import serial  # type: ignore[import-untyped]  # of pyserial: whoever has no line need not load it
+        import serial  # of pyserial: whoever has no line need not load it
 
         return serial.Serial(self._config.port, self._config.baud, timeout=0, write_timeout=0, exclusive=True)
 
