@@ -15,7 +15,7 @@ from ..device.configuration import SettingError, change, merged, of_account
 from ..device.image import LinkError
 from ..device.inventory import Inventory, check, look
 from ..device.pins import of_machine
-from ..device.port import HOP_BAUD, DeviceError, prompt
+from ..device.port import DeviceError, prompt
 from ..device.provisioning import BEFORE, Plan, install, plan
 from ..device.provisioning import remove as remove_terminal
 from ..device.starting import start
@@ -24,7 +24,7 @@ from ..store.database import Store
 from .console import HERE, ConfigPath, err, fail, load_config, open_store, out, printable, with_store
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ..config import Config, SerialConfig
 
 __all__ = ["provision", "remove"]
 
@@ -82,7 +82,7 @@ def provision(
                 found = look(session)
                 check(found, port)
                 bar.update(task, completed=0.05, description="making the program")
-                way = _way(bar, found, wifi, serial, uart)
+                way = _way(bar, found, wifi, _serial_of(own, port) if serial else None, uart)
                 known = present or Account(account, account, True, "0" * 64, None, 0)
                 values = copy.deepcopy(merged(found.config, of_account(own, known, neighbour), way))
                 if "board" not in values and (wired := of_machine(found.machine)):
@@ -131,17 +131,22 @@ def _check_options(own: "Config", port: str, account: str, wifi: str, serial: bo
             parse_address(neighbour)
         except ValueError as error:
             raise fail(f"--neighbour {neighbour}: {error}") from None
-    if serial and not any(Path(one.port).resolve() == Path(port).resolve() for one in own.serial):
+    if serial and _serial_of(own, port) is None:
         raise fail(
             f"--serial: {own.where('serial')}: the neighbour does not listen there. Add to its configuration:",
             f'[[serial]]\nport = "{port}"',
         )
 
 
-def _way(bar: Progress, found: Inventory, wifi: str, serial: bool, uart: int) -> dict[str, Any]:
+def _serial_of(own: "Config", port: str) -> "SerialConfig | None":
+    """What the neighbour's configuration says of a port."""
+    return next((one for one in own.serial if Path(one.port).resolve() == Path(port).resolve()), None)
+
+
+def _way(bar: Progress, found: Inventory, wifi: str, serial: "SerialConfig | None", uart: int) -> dict[str, Any]:
     """How the board reaches the neighbour: a part of its configuration, empty where that stays."""
-    if serial:
-        return {"serial": {"uart": uart, "baud": HOP_BAUD}}
+    if serial is not None:
+        return {"serial": {"uart": uart, "baud": serial.baud}}
     if not wifi:
         return {}
     known = found.config.get("wifi")
