@@ -8,6 +8,9 @@ __all__ = ["Wlan"]
 
 _JOIN_MS = 20000  # until an attempt counts as failed
 _SURE_MS = 8000  # since when a refusal is one: the driver has tried three times by then
+_TRIES = 2  # more that the driver makes by itself in an attempt: as long as it tries, it keeps most reasons to itself
+_FOR_EVER = -1
+_FOUR_WAY_TIMEOUT = 15  # of IEEE 802.11, table 9-49: that is how most access points take a wrong password
 _CHECK_MS = 2000  # between two looks at the state of the link
 _POLL_MS = 100
 
@@ -16,7 +19,7 @@ _REASONS = {
     "STAT_WRONG_PASSWORD": "wrong password",
     "STAT_NO_AP_FOUND": "no such network",
     "STAT_ASSOC_FAIL": "association failed",
-    "STAT_HANDSHAKE_TIMEOUT": "handshake timed out",
+    "STAT_HANDSHAKE_TIMEOUT": "handshake timed out (wrong password?)",
     "STAT_BEACON_TIMEOUT": "network out of reach",
 }
 
@@ -56,6 +59,12 @@ class Wlan:
             except (AttributeError, ValueError, OSError):
                 pass  # a firmware that can't choose: whatever it does is good enough, or nothing can be done
 
+    def _let_try(self, times):
+        try:
+            self.station.config(reconnects=times)
+        except (ValueError, OSError):
+            pass  # likewise
+
     def join(self, feed=None):
         """Try to join once, where the driver has not; returns our address as text, or None. An event tells what is new.
 
@@ -74,6 +83,7 @@ class Wlan:
             waited += _POLL_MS
         if station.isconnected():
             self._told = None
+            self._let_try(_FOR_EVER)  # the password is right; it is back as soon as the network is
             address = station.ifconfig()[0]
             emit("wifi", ssid=ssid, address=address)
             return address
@@ -84,6 +94,7 @@ class Wlan:
         return None
 
     def _connect(self):
+        self._let_try(_TRIES)
         try:
             self.station.disconnect()
         except OSError:
@@ -98,7 +109,7 @@ class Wlan:
         for name, reason in _REASONS.items():
             if getattr(self._network, name, None) == status:
                 return reason
-        return None
+        return _REASONS["STAT_HANDSHAKE_TIMEOUT"] if status == _FOUR_WAY_TIMEOUT else None
 
     def is_lost(self, now):
         """Whether the link is gone; asks the driver every two seconds at most."""
