@@ -11,6 +11,8 @@ from terminal.board import console, uart
 from terminal.config import make_config
 from terminal.settings import ConfigError
 
+BUFFERS = {"rxbuf": 4096, "txbuf": 4096, "timeout": 0}
+
 
 class FakeUart:
     """The board's end of a line.
@@ -51,18 +53,26 @@ class FakeUart:
 
 
 class FakeMachine:
-    """Stands in for ``machine``; ``refuses`` are the keyword arguments that its UART does not know."""
+    """Stands in for ``machine``.
+
+    Attributes:
+        made: the UARTs that were made.
+        prompt: the number of the prompt's, as an ESP32 has it: it has no driver, whose buffers could be changed, and so
+            raises OSError for what is behind speed and pins.
+    """
 
     def __init__(self, uart):
         self.uart = uart
         self.made = []
-        self.refuses = ()
+        self.prompt = None
         self.exists = True
 
     def UART(self, number, baud, **options):
-        if not self.exists or [name for name in options if name in self.refuses]:
-            raise ValueError("UART buffer size is fixed" if self.exists else "UART(7) does not exist")
+        if not self.exists or (number == self.prompt and "rxbuf" in options):
+            raise ValueError("REPL UART buffer size is fixed" if self.exists else "UART(7) does not exist")
         self.made.append((number, baud, options))
+        if number == self.prompt:
+            raise OSError(-259, "ESP_ERR_INVALID_STATE")
         return self.uart
 
 
@@ -98,7 +108,8 @@ class FakeStandard:
 
     def __init__(self, uart):
         self.uart = uart
-        self.stdin = self.stdout = self.buffer = self
+        self.stdin = self.stdout = self.buffer = self.implementation = self
+        self._machine = "Somebody's board with a chip that nobody knows"
 
     def read(self, size):
         assert size == 1, "more would be waited for"
@@ -171,7 +182,7 @@ class Case(unittest.TestCase):
 class PortsTest(Case):
     def test_open(self):
         line = self.line(1)
-        self.assertEqual(self.world.machine.made, [(1, 921600, {"rxbuf": 4096, "timeout": 0})])
+        self.assertEqual(self.world.machine.made, [(1, 921600, BUFFERS)])
         self.assertEqual(self.world.registered, [self.uart])
         self.assertEqual(self.host, b"192.0.0.8")
         self.assertEqual((self.sip.number, [port.number for port in self.media]), (5060, [40000, 40001]))
@@ -361,7 +372,8 @@ class PromptTest(Case):
 
     def test_usb(self):
         line = self.line(-1)
-        self.assertEqual((self.world.machine.made, self.world.micropython.calls), ([], [-1]))
+        # What is written to USB goes to the prompt's UART, too: with its own speed that would take longer than speech.
+        self.assertEqual((self.world.machine.made, self.world.micropython.calls), ([(0, 921600, {})], [-1]))
         self.assertEqual(self.hear(line, encode(5060, b"frame") * 3), [self.sip])
         self.assertEqual([self.sip.recv(9) for _ in range(3)], [b"frame"] * 3)
         self.hear(line, bytes(600) + encode(5060, b"long"))
@@ -371,10 +383,32 @@ class PromptTest(Case):
         self.assertEqual(self.sent(), [(TEXT, b'{"event": "a"}\r\n')])
         line.close()
         self.assertEqual((self.uart.calls, self.world.micropython.calls), ([], [-1, 3]))
+        self.assertEqual(self.world.machine.made[1:], [(0, 115200, {})])
+
+    def test_prompt_of_an_esp32(self):
+        """Its UART hears nothing while another one has its pins."""
+        self.world.machine.prompt = 0
+        for machine, pins in (
+            ("Generic ESP32 module with SPIRAM with ESP32", {"tx": 1, "rx": 3}),
+            ("Generic ESP32S3 module with ESP32S3", {"tx": 43, "rx": 44}),
+            ("Generic ESP32C3 module with ESP32C3", {"tx": 21, "rx": 20}),
+        ):
+            uart.sys._machine = machine
+            line = self.line(0)
+            self.assertEqual(self.world.machine.made, [(1, 921600, dict(BUFFERS, **pins))])
+            self.assertEqual(self.hear(line, encode(5060, b"frame")), [self.sip])
+            self.sip.recv(9)
+            line.close()
+            self.assertEqual((self.uart.calls, self.world.micropython.calls), ([("deinit",)], [-1, 3]))
+            self.assertEqual(self.world.machine.made[1:], [(0, 115200, pins)])
+            self.world.registered.clear()
+            for made in (self.world.machine.made, self.uart.calls, self.world.micropython.calls):
+                made.clear()
+            del events.out[:]
 
     def test_uart_that_is_standard_input(self):
-        """As on an ESP32, where the prompt's UART has buffers of its own, and is set up but not read."""
-        self.world.machine.refuses = ("rxbuf",)
+        """As on an ESP32 whose pins nobody knows: the prompt's UART is set up but not read."""
+        self.world.machine.prompt = 0
         line = self.line(0, 230400)
         self.assertEqual(self.world.machine.made, [(0, 230400, {})])
         self.assertEqual(self.hear(line, encode(5060, b"frame")), [self.sip])

@@ -11,7 +11,7 @@ _POLL = 3  # the request of MP_STREAM_POLL
 class UART(io.IOBase):
     """UART 0: a connection to the cable, which never waits."""
 
-    def __init__(self, number, baud, rxbuf=256, timeout=0):
+    def __init__(self, number, baud, rxbuf=256, txbuf=256, timeout=0):
         if number:
             raise ValueError(f"UART({number}) does not exist")
         self._socket = socket.socket()
