@@ -1,9 +1,14 @@
 """What a board tells while it starts, and which of it means that it will come to nothing."""
 
+import asyncio
+from typing import Any, cast
+
 import pytest
 
-from neighbour.device.port import DeviceError
-from neighbour.device.starting import Watch
+from neighbour.device import starting
+from neighbour.device.port import DeviceError, GoneError, Line
+from neighbour.device.starting import Watch, start
+from neighbour.store.database import Store
 
 STARTED = {"event": "started", "aor": "sip:alice@a.example", "heap_used": 1}
 JOINED = {"event": "wifi", "ssid": "home", "address": "192.0.2.9"}
@@ -55,3 +60,49 @@ def test_wifi_that_refuses() -> None:
     one.take({"event": "wifi", "ssid": "home", "error": "wrong password"}, 0.0)
     with pytest.raises(DeviceError, match="Wi-Fi home: wrong password: run it again"):
         one.check(16.0)
+
+
+class _Console:
+    """The console of a board.
+
+    Args:
+        said: what each reading gives; None where the board is gone by then.
+    """
+
+    def __init__(self, *said: dict[str, Any] | None) -> None:
+        self._said = list(said)
+        self.is_closed = False
+
+    def lines(self, wait_s: float) -> list[dict[str, Any]]:
+        one = self._said.pop(0)
+        if one is None:
+            raise GoneError("/dev/ttyACM0: the board is gone")
+        return [one]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def _start(monkeypatch: pytest.MonkeyPatch, *consoles: _Console) -> None:
+    """Start a board whose neighbour sees it when it has said all."""
+    left = list(consoles)
+
+    async def agreements(_store: Store, _user: str) -> list[int]:
+        return [7] if not left and not consoles[-1]._said else []
+
+    monkeypatch.setattr(starting, "_restart", lambda _port: None)
+    monkeypatch.setattr(starting, "_back", lambda _port: cast("Line", left.pop(0)))
+    monkeypatch.setattr(starting, "_agreements", agreements)
+    asyncio.run(start(cast("Store", None), "/dev/ttyACM0", "alice", {"neighbour": "192.0.2.1:5060"}))
+
+
+def test_usb_that_goes_when_the_chip_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be had once more just before."""
+    consoles = _Console(None), _Console(STARTED, JOINED)
+    _start(monkeypatch, *consoles)
+    assert all(one.is_closed for one in consoles)
+
+
+def test_unplugged_once_it_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(GoneError, match="the board is gone"):
+        _start(monkeypatch, _Console(STARTED, None))

@@ -115,8 +115,14 @@ async def start(store: "Store", port: str, user: str, values: dict[str, Any]) ->
             elif line is None:
                 line = await asyncio.to_thread(_back, port)
             else:
-                for one in await asyncio.to_thread(line.lines, 0.25):
-                    watch.take(one, now)
+                try:
+                    for one in await asyncio.to_thread(line.lines, 0.25):
+                        watch.take(one, now)
+                except GoneError:
+                    if watch.is_started:
+                        raise
+                    line.close()  # a chip's own USB goes, and comes back, a moment after the chip was started again
+                    line = None
             if set(await _agreements(store, user)) - known:
                 return time.monotonic() - begun
             watch.check(now)
