@@ -64,6 +64,7 @@ def test_settings(setting: str, result: dict) -> None:
         ("ha1=" + "3" * 64, "comes from the account"),
         ("neighbour=x:1", "comes from the account"),
         ("wifi.password=hunter2", "others see a command line"),
+        ('wifi={"ssid": "home", "password": "hunter2"}', "others see a command line"),
         ("board.led.x=1", "led has no settings of its own"),
     ],
 )

@@ -13,7 +13,7 @@ __all__ = ["SettingError", "change", "merged", "of_account", "written"]
 
 _MAX_EXPIRES_S = 600
 _OURS = ("user", "domain", "ha1", "neighbour", "auth_user")  # what no option changes
-_SECRETS = ("wifi.password",)
+_SECRETS = ("wifi", "wifi.password")
 _WAYS = ("wifi", "serial")
 
 
