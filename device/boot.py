@@ -3,7 +3,7 @@
 Who changes them writes each as ``<path>.new``, sees that it is right, and then says by one rename that the change is
 made: from then on there is ``wisp.commit``,
 
-    {"put": ["terminal/app.mpy", ...], "remove": ["terminal/old.mpy", ...]}
+    {"put": ["terminal/app.mpy", ...], "remove": ["terminal/old.mpy", ...], "folders": ["terminal"]}
 
 and here it is made, whoever runs this: the board at its start, or the laptop when all is written. It may be cut off
 anywhere and begin again; without ``wisp.commit`` nothing is done.
@@ -50,6 +50,12 @@ def _finish():
             os.rename(new, path)
     for path in change["remove"]:
         remove(path)
+    # An empty folder of the program's name would be taken for the program, before the one in a ROMFS.
+    for path in change.get("folders", ()):
+        try:
+            os.rmdir(path)
+        except OSError:
+            pass  # it is gone, or somebody has something else there
     os.remove("wisp.commit")
 
 

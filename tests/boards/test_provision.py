@@ -345,6 +345,23 @@ def test_power_fails_while_flash_is_written(program: Program, tmp_path: Path, wr
         assert now in (old, program_of(board))
 
 
+def test_from_the_file_system_into_a_romfs(program: Program, tmp_path: Path) -> None:
+    """Nothing is left that would be taken for the program; what only begins like it stays."""
+    with EmulatedBoard(tmp_path / "board", micropython(), romfs=ROMFS_BYTES) as board:
+        board.wait_started()
+        with prompt(str(board.port)) as session:
+            session.run(
+                "import os\nfor one in ('terminal', 'terminal/board', 'sipwire'):\n os.mkdir(one)\n"
+                "for one in ('terminal/app.mpy', 'terminal/board/old.py', 'sipwire.py', 'terminals.txt'):\n"
+                " open(one, 'w').close()\nos.remove('terminal/app.mpy')"
+            )
+        provision(board, VALUES)
+        with prompt(str(board.port)) as session:
+            there = session.value("import os, json\nprint(json.dumps(os.listdir()))")
+        assert not {"terminal", "sipwire.py"} & set(there)
+        assert "terminals.txt" in there
+
+
 def test_romfs_cut_off(program: Program, tmp_path: Path) -> None:
     """The program is written where it lies: until it is whole nothing starts it, and run again it is whole."""
     with EmulatedBoard(tmp_path / "board", micropython(), romfs=ROMFS_BYTES) as board:

@@ -52,6 +52,7 @@ class Flash:
         left: operations until the power is gone, or None.
         broken: (operation, path) that fail as flash does that is worn out.
         changes: how many operations have changed something.
+        gone: folders that were removed.
     """
 
     def __init__(self, files, replaces):
@@ -60,6 +61,7 @@ class Flash:
         self.left = None
         self.broken = ()
         self.changes = 0
+        self.gone = []
 
     def _step(self, operation, path, must_be=True):
         if self.left is not None:
@@ -86,6 +88,12 @@ class Flash:
         self._step("remove", path)
         del self.files[path]
         self.changes += 1
+
+    def rmdir(self, path):
+        self._step("rmdir", path, False)
+        if [one for one in self.files if one.startswith(path + "/")]:
+            raise OSError(errno.EEXIST)
+        self.gone.append(path)
 
     def rename(self, old, new):
         self._step("rename", old)
@@ -147,6 +155,14 @@ class BootTest(unittest.TestCase):
             self.assertEqual(made.files, NEW)
             self.assertTrue(made.boot())
             self.assertEqual(made.files, NEW)
+
+    def test_folders_that_are_empty(self):
+        """MicroPython takes an empty one for a package of its name, and looks no further."""
+        made = flash(True)
+        change = {"put": [], "remove": ["terminal/board/gone.mpy"], "folders": ["terminal/board", "terminal"]}
+        made.files.update({"wisp.commit": json.dumps(change), "terminal/board/gone.mpy": "gone"})
+        self.assertTrue(made.boot())
+        self.assertEqual(made.gone, ["terminal/board"])
 
     def test_cut_off_anywhere(self):
         """After each operation, and again after each of the next start, and of the third."""

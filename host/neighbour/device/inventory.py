@@ -7,7 +7,6 @@ from typing import Any
 from .port import DeviceError, Prompt
 
 __all__ = [
-    "_ARCHITECTURES",
     "CONFIG",
     "HALT",
     "INSTALLED",

@@ -15,9 +15,9 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sipwire import __version__
@@ -37,6 +37,7 @@ _PROGRAMS = ("boot.py", "main.py")
 #: What is added to the name of somebody else's boot.py or main.py, which makes room for ours.
 BEFORE = ".before"
 _FOLDERS = ("terminal", "sipwire")
+_IN_THE_WAY = {name + ending for name in _FOLDERS for ending in ("", ".py", ".mpy")}
 _RECORDS = (HALT, JOURNAL, "wisp.crash")
 _SPARE_BLOCKS = 8  # that a file system wants for itself, and a terminal for its setup keys
 _FILE_COST_BYTES = 3000  # what a file takes of the time, as if it were so many bytes more
@@ -99,6 +100,7 @@ class Plan:
         put: files that are new or differ, by their path.
         ready: those of them that are there already as NAME.new, since it was cut off.
         remove: files of an earlier program.
+        folders: those of it that are empty then.
         same: files that stay as they are.
         rom: an image for the board's ROMFS; None where there is none, or it is there already.
         others: programs of somebody else that make room for ours.
@@ -107,6 +109,7 @@ class Plan:
     put: dict[str, bytes] = field(default_factory=dict, repr=False)
     ready: set[str] = field(default_factory=set)
     remove: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
     same: list[str] = field(default_factory=list)
     rom: bytes | None = field(default=None, repr=False)
     others: list[str] = field(default_factory=list)
@@ -157,7 +160,10 @@ def plan(session: Prompt, found: Inventory, values: dict[str, Any]) -> Plan:
             made.put[path] = data
     made.ready = {path for path, data in made.put.items() if found.hashes.get(path + NEW) == _sha256(data)}
     # What somebody has put beside our program is nobody's, and would be in its way.
-    made.remove = sorted(path for path in found.hashes if path.startswith(_FOLDERS) and _old(path, wanted))
+    made.remove = sorted(
+        path for path in found.hashes if path.split("/")[0] in _IN_THE_WAY and path.removesuffix(NEW) not in wanted
+    )
+    made.folders = _folders(made.remove, wanted)
     made.remove += [path for path in _RECORDS if path in found.hashes and path != JOURNAL]
     known = _known(session) if INSTALLED in found.hashes else {}
     there = [one for one in _PROGRAMS if one in made.put and one in found.hashes]
@@ -168,8 +174,11 @@ def plan(session: Prompt, found: Inventory, values: dict[str, Any]) -> Plan:
     return made
 
 
-def _old(path: str, wanted: dict[str, bytes]) -> bool:
-    return path.removesuffix(NEW) not in wanted
+def _folders(removed: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """Those that are left empty, the inner ones first."""
+    left = {folder for path in removed for folder in PurePosixPath(path).parents}
+    left -= {folder for path in wanted for folder in PurePosixPath(path).parents}
+    return sorted(map(str, left), reverse=True)
 
 
 def _known(session: Prompt) -> dict[str, str]:
@@ -285,7 +294,7 @@ def _commit(session: Prompt, port: str, made: Plan) -> None:
         DeviceError: it is not; it is to be run again.
     """
     put = [path for path in made.put if path != "boot.py"]
-    journal = json.dumps({"put": put, "remove": [*made.remove, HALT]}).encode()
+    journal = json.dumps({"put": put, "remove": [*made.remove, HALT], "folders": made.folders}).encode()
     _put_beside(session, port, JOURNAL, journal, lambda _: None)
     session.run(f"put({JOURNAL!r})")
     # What the board would do at its next start.
