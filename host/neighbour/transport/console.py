@@ -12,11 +12,11 @@ import errno
 import os
 import termios
 import tty
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 __all__ = ["Console"]
 
@@ -33,7 +33,7 @@ class Console:
         typed: called with what somebody has typed; False where it has to be tried again later.
     """
 
-    def __init__(self, path: "Path", typed: "Callable[[bytes], bool]") -> None:
+    def __init__(self, path: Path, typed: "Callable[[bytes], bool]") -> None:
         self._path = path
         self._typed = typed
         self._ours = self._theirs = -1
@@ -57,10 +57,16 @@ class Console:
             tty.setraw(self._theirs)
             os.set_blocking(self._ours, False)
             self._name = os.ttyname(self._theirs)
+            if self._path.exists() and self._path.resolve().parent != Path(self._name).parent:
+                raise FileExistsError(errno.EEXIST, "is there already, and leads to what is no console of ours")
             made = self._path.with_name(f".{self._path.name}.{os.getpid()}")
             made.unlink(missing_ok=True)
             made.symlink_to(self._name)
-            made.replace(self._path)
+            try:
+                made.replace(self._path)
+            except OSError:
+                made.unlink()
+                raise
         except BaseException:
             os.close(self._ours)
             os.close(self._theirs)

@@ -12,6 +12,7 @@ costs counters, and at most its own place in the limits that hold for every addr
 """
 
 import asyncio
+import codecs
 import contextlib
 import errno
 import os
@@ -43,7 +44,8 @@ _READ_BYTES = 4096  # at a time: what comes by other ways must not wait
 _MAX_HOP_BYTES = 16384
 _MAX_TEXT_BYTES = 8192
 _MAX_MEDIA_BYTES = 4096
-_NO_TEXT = b"\xc0\x13"  # what would look like a packet: no text has the first, and nobody types the second
+_NO_TEXT = b"\x13"  # how a packet of the hop begins; nobody types it
+_MAX_CHARACTER_BYTES = 4
 
 
 def is_on_line(host: str) -> bool:
@@ -104,6 +106,8 @@ class SerialLine:
         self._fd = -1
         self._decoder = SlipDecoder()
         self._waiting = bytearray()
+        # Of what is typed only whole characters go out: the second half of one, behind a packet, would look like one.
+        self._typing = codecs.getincrementaldecoder("utf-8")("ignore")
         self._lost: asyncio.Future[str] | None = None
 
     @property
@@ -234,12 +238,15 @@ class SerialLine:
         return "" if self._write(encode(port, data), _MAX_MEDIA_BYTES) else "full"
 
     def type(self, text: bytes) -> bool:
-        """Send what somebody has typed on the console; False where there is no room just now."""
+        """Send what somebody has typed on the console, without what is no UTF-8; False: there is no room just now."""
         if not self.is_there:
+            self._typing.reset()
             return True  # nobody hears it
-        if len(self._waiting) + len(text) > _MAX_TEXT_BYTES:
+        if len(self._waiting) + len(text) + _MAX_CHARACTER_BYTES > _MAX_TEXT_BYTES:
             return False
-        self._write(text.translate(None, _NO_TEXT), _MAX_TEXT_BYTES)
+        typed = self._typing.decode(text.translate(None, _NO_TEXT)).encode()
+        if typed:
+            self._write(typed, _MAX_TEXT_BYTES)
         return True
 
     def _write(self, data: bytes, limit: int) -> bool:
