@@ -287,8 +287,9 @@ class CrashTest(Case):
 
     def test_what_is_kept_is_damaged(self):
         """The power failed while it was written: there was a crash."""
-        for text in ("", "{", "[]", '{"count": 2}', '{"count": "x", "reason": "y"}'):
-            self.write("wisp.crash", text)
+        for text in (b"", b"{", b"[]", b'{"count": 2}', b'{"count": "x", "reason": "y"}', b"\xff\xfe\x80"):
+            with open("wisp.crash", "wb") as file:
+                file.write(text)
             events = self.start()
             self.assertEqual(events[0], {"event": "crashed", "count": 1, "reason": "unknown"})
             self.assertEqual(self.runs, 1)
@@ -325,6 +326,15 @@ class PreventTest(Case):
             self.write("wisp.json", values)
             self.start(held=(0, 9000, 9999))
             self.assertEqual((self.runs, self.machine.pins), (1, pins))
+
+    def test_what_is_no_text(self):
+        """Worn out flash leads to the prompt, or is the configuration's matter; the count goes on meanwhile."""
+        for path, reason in (("wisp.halt", "halted"), ("wisp.commit", "unfinished"), ("wisp.json", "quit")):
+            with open(path, "wb") as file:
+                file.write(b"\xff\xfe\x80")
+            self.assertPrompt(self.start(), reason, "")
+            os.remove(path)
+        self.assertEqual(self.crash(), None)
 
     def test_halt(self):
         self.write("wisp.halt", "a ROM image is being written\n")

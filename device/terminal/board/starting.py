@@ -101,6 +101,8 @@ def _read(path):
             return file.read()
     except OSError:
         return None
+    except UnicodeError:
+        return "no text"  # it is there, and what it says is lost
 
 
 def _crashes():
