@@ -169,7 +169,9 @@ class Registrar:
             if request.get("authorization") is None:
                 raise self._hops.challenge()
             transport = self._hops.transport_of(flow.agreement)
-            if transport is None:  # it was on a line that is gone, and this may be a repeated frame: the next one moves it
+            if (
+                transport is None
+            ):  # it was on a line that is gone, and this may be a repeated frame: the next one moves it
                 raise RefusedError(503, "Service Unavailable")
             way = transport.flow(flow.peer)
             await self._establish(server, way, await self._hops.prove(request, user, flow), flow.agreement, wanted)

@@ -362,6 +362,69 @@ def test_from_the_file_system_into_a_romfs(program: Program, tmp_path: Path) -> 
         assert "terminals.txt" in there
 
 
+def test_a_change_that_the_board_can_not_finish(program: Program, tmp_path: Path) -> None:
+    """Its journal takes no part of what is written afterwards for its own, however that is cut off."""
+    with EmulatedBoard(tmp_path / "board", micropython(), heap=LARGE) as board:
+        provision(board, VALUES)
+        whole = program_of(board)
+        every = {"put": sorted(path for path in whole if path != "boot.py"), "remove": 1}
+        for journal in ("{", json.dumps(every)):
+            program.number = 1 - program.number
+            with prompt(str(board.port)) as session:
+                session.write_file("wisp.commit", journal.encode())
+            board.fault(unplug_after={"to_board": 9000}, powered=False)
+            with pytest.raises(DeviceError):
+                provision(board, VALUES)
+            board.fault()
+            board.unplug(powered=False)
+            board.plug()
+            board.wait_started()
+            now = files(board)
+            assert "wisp.halt" in now or program_of(board) == whole
+            provision(board, VALUES)
+            assert not {"wisp.halt", "wisp.commit"} & set(files(board))
+            assert provision(board, VALUES) == 0
+            whole = program_of(board)
+
+
+def test_files_that_are_no_files_of_ours(program: Program, tmp_path: Path) -> None:
+    """Whatever is called like ours and holds nonsense is replaced, and can be removed."""
+    with EmulatedBoard(tmp_path / "board", micropython(), heap=112 << 10, romfs=ROMFS_BYTES) as board:
+        for nonsense in ("bytes(range(256))", "b'x' * 70000"):
+            with prompt(str(board.port)) as session:
+                for path in ("wisp.json", "wisp.installed", "wisp.crash", "wisp.json.new", "wisp.commit.new"):
+                    session.run(f"f = open({path!r}, 'wb')\nfor _ in range(1): f.write({nonsense})\nf.close()")
+            provision(board, VALUES)
+            assert json.loads(read(board, "wisp.json")) == VALUES
+            assert provision(board, VALUES) == 0
+            with prompt(str(board.port)) as session:
+                session.run(f"f = open('wisp.installed', 'wb')\nf.write({nonsense})\nf.close()")
+            provisioning.remove(str(board.port))
+            assert not [path for path in files(board) if "wisp" in path or path == "main.py"]
+
+
+def test_remove_cut_off(program: Program, tmp_path: Path) -> None:
+    """Run again it comes to its end, and what was there before is back."""
+    with EmulatedBoard(tmp_path / "board", micropython(), heap=LARGE) as board:
+        with prompt(str(board.port)) as session:
+            session.write_file("main.py", b"print('mine')\n")
+        before = files(board)
+        for size in (1800, 2600, 0):
+            provision(board, VALUES)
+            if size:
+                board.fault(unplug_after={"to_board": size})
+                with pytest.raises(DeviceError):
+                    provisioning.remove(str(board.port))
+                board.fault()
+                board.unplug()
+                board.plug()
+            else:  # where it is cut off between these two
+                with prompt(str(board.port)) as session:
+                    session.run("import os\nos.remove('wisp.json')\nos.remove('main.py')")
+            provisioning.remove(str(board.port))
+            assert files(board) == before, size
+
+
 def test_romfs_cut_off(program: Program, tmp_path: Path) -> None:
     """The program is written where it lies: until it is whole nothing starts it, and run again it is whole."""
     with EmulatedBoard(tmp_path / "board", micropython(), romfs=ROMFS_BYTES) as board:

@@ -1,5 +1,6 @@
 """``wisp device provision`` and ``remove``: makes a board somebody's phone, and a bare board again."""
 
+import contextlib
 import copy
 import os
 import secrets
@@ -15,7 +16,7 @@ from ..device.configuration import SettingError, change, merged, of_account
 from ..device.image import LinkError
 from ..device.inventory import Inventory, check, look
 from ..device.pins import of_machine
-from ..device.port import DeviceError, prompt
+from ..device.port import DeviceError, GoneError, Prompt, prompt
 from ..device.provisioning import BEFORE, Plan, install, plan
 from ..device.provisioning import remove as remove_terminal
 from ..device.starting import start
@@ -24,6 +25,8 @@ from ..store.database import Store
 from .console import HERE, ConfigPath, err, fail, load_config, open_store, out, printable, with_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..config import Config, SerialConfig
 
 __all__ = ["provision", "remove"]
@@ -78,7 +81,7 @@ def provision(
             def tell(done: float, what: str) -> None:
                 bar.update(task, completed=0.05 + 0.75 * done, description=what)
 
-            with prompt(port) as session:
+            with _looking(port) as session:
                 found = look(session)
                 check(found, port)
                 bar.update(task, completed=0.05, description="making the program")
@@ -95,6 +98,7 @@ def provision(
                     made = plan(session, found, values)
                     bar.stop()
                     _tell_plan(port, found, made, present, own.domain, account)
+                    session.restart()
                     return
                 if present is None:
                     store = open_store(own)
@@ -114,6 +118,19 @@ def provision(
         raise fail(printable(str(error)), status=1) from None
     changed = f"{len(made.put)} files written" if made.put else "nothing to write"
     out.print(f"sip:{account}@{own.domain}: {found.firmware}; {changed}; registered in {seconds:.1f} s", markup=False)
+
+
+@contextlib.contextmanager
+def _looking(port: str) -> "Iterator[Prompt]":
+    """A board's prompt; where nothing comes of it, what ran there is started again."""
+    with prompt(port) as session:
+        try:
+            yield session
+        except GoneError:
+            raise
+        except Exception:
+            session.restart()
+            raise
 
 
 def _check_options(own: "Config", port: str, account: str, wifi: str, serial: bool, neighbour: str) -> None:

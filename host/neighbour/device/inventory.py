@@ -182,7 +182,7 @@ def digests(prompt: Prompt, paths: list[str]) -> list[str]:
 
 
 def _config(prompt: Prompt) -> dict[str, Any]:
-    text = prompt.run(f"try:\n print(open({CONFIG!r}).read())\nexcept (OSError, UnicodeError):\n pass")
+    text = prompt.run(f"try:\n print(open({CONFIG!r}).read())\nexcept (OSError, UnicodeError, MemoryError):\n pass")
     try:
         value = json.loads(text)
     except ValueError:

@@ -104,6 +104,7 @@ class Plan:
         same: files that stay as they are.
         rom: an image for the board's ROMFS; None where there is none, or it is there already.
         others: programs of somebody else that make room for ours.
+        is_unfinished: whether there is a change that was decided on and that the board could not finish.
     """
 
     put: dict[str, bytes] = field(default_factory=dict, repr=False)
@@ -113,11 +114,12 @@ class Plan:
     same: list[str] = field(default_factory=list)
     rom: bytes | None = field(default=None, repr=False)
     others: list[str] = field(default_factory=list)
+    is_unfinished: bool = False
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not self.put and not self.remove and self.rom is None
+        return not (self.put or self.remove or self.rom is not None or self.is_unfinished)
 
     @property
     def bytes(self) -> int:
@@ -143,7 +145,7 @@ def plan(session: Prompt, found: Inventory, values: dict[str, Any]) -> Plan:
         files = {path.relative_to(image).as_posix(): path.read_bytes() for path in image.rglob("*") if path.is_file()}
         build_rom(image, Path(folder) / _ROM)
         rom = (Path(folder) / _ROM).read_bytes()
-    made = Plan()
+    made = Plan(is_unfinished=JOURNAL in found.hashes)
     wanted = {name: (ROOTS[-1] / name).read_bytes() for name in _PROGRAMS}
     wanted[CONFIG] = written(values)
     if found.rom_bytes >= len(rom):
@@ -245,6 +247,11 @@ def install(port: str, made: Plan, tell: Tell) -> None:
         session.run(_ON_BOARD)
         for path in made.others:
             session.run(f"keep({path!r}, {path + BEFORE!r})")
+        if made.is_unfinished:
+            # Its journal would take what is written now, half of it perhaps, for its own; without it the program is
+            # neither the old nor the new one, until all of this one is there.
+            session.write_file(HALT, _HALTED)
+            session.run(f"drop({JOURNAL!r})")
         # boot.py first: whatever happens then, it is there to finish the change.
         for path in sorted(made.put, key=lambda path: (path != "boot.py", path)):
             data = made.put[path]
@@ -354,9 +361,17 @@ def remove(port: str) -> list[str]:
             session.run(f"drop_all({folder!r})")
         known = _known(session)
         for path in _PROGRAMS:
-            if digests(session, [path]) == [known.get(path)]:
+            # Ours, by what is written of it or by what it is; or gone, where this was cut off here.
+            if digests(session, [path])[0] in ("", known.get(path), _sha256((ROOTS[-1] / path).read_bytes())):
                 session.run(f"drop({path!r})")
                 session.run(f"keep({path + BEFORE!r}, {path!r})")
         for path in (*_RECORDS, INSTALLED, *(one + NEW for one in (*_PROGRAMS, INSTALLED))):
             session.run(f"drop({path!r})")
+        prepare(session)
+        left = [
+            path for path, digest in zip((CONFIG, JOURNAL), digests(session, [CONFIG, JOURNAL]), strict=True) if digest
+        ]
+        left += session.value(f"found = []\nwalk({KEYS!r}, True)\nprint(json.dumps(found))")
+        if left:
+            raise DeviceError(f"{port}: {', '.join(left)}: can't be removed: is the board's flash worn out? Erase it")
         return session.value("import sys\nprint(json.dumps([one for one in sys.path if one[:4] == '/rom']))")  # type: ignore[no-any-return]
