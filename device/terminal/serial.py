@@ -181,8 +181,8 @@ class SerialLine:
             wait_ms = min(wait_ms, _PAUSE_MS)
         if self._rest:
             self._flush()
-        if self._select.poll(wait_ms):
-            self._read()
+        # Not all that is said to be readable is.
+        if self._select.poll(wait_ms) and self._read():
             ready = self._ready()
         elif self._pending and ticks_diff(ticks_ms(), self._heard_at) >= _PAUSE_MS:
             self._type()
@@ -194,7 +194,7 @@ class SerialLine:
     def _read(self):
         data = self._uart.read(_READ_BYTES)
         if not data:
-            return
+            return False
         now = ticks_ms()
         if ticks_diff(now, self._heard_at) >= _PAUSE_MS:
             self._is_noise = False
@@ -209,6 +209,7 @@ class SerialLine:
                     self.dropped += 1
                 else:
                     port.queue.append(part)
+        return True
 
     # Text.
 

@@ -38,7 +38,7 @@ class UART(io.IOBase):
 
     def ioctl(self, request, argument):
         if request != _POLL:
-            return 0
+            return -1  # nor has it a file's number: 0 would be standard input
         for _, events in self._poll.poll(0):
             return events & argument
         return 0
