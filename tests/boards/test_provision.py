@@ -20,6 +20,9 @@ from neighbour.device.provisioning import install, plan
 
 from .conftest import DOMAIN, PASSWORD, ROMFS_BYTES, SSID, MakeBoard, wisp
 
+# mpremote prints the bytes that it does not understand.
+pytestmark = pytest.mark.filterwarnings("ignore::BytesWarning:mpremote")
+
 ACCOUNT = ("--account", "alice", "--wifi", SSID)
 #: Enough for a program that lies in the heap, and for what a littlefs takes there.
 LARGE = 256 << 10
