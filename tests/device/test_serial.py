@@ -103,6 +103,14 @@ class FakeSelect:
         self.world.registered.append(item)
 
 
+class AlwaysReadable(FakeSelect):
+    """Says of anything that it can be read."""
+
+    def poll(self, ms=None):
+        self.world.wait(5)
+        return [1]
+
+
 class FakeStandard:
     """Standard input and output, on the world's line."""
 
@@ -294,6 +302,15 @@ class TextTest(Case):
         self.assertEqual(
             self.typed(line, "Gr\u00fc".encode()[:-1], "\u00fc".encode()[-1:] + b"n"), [console.TYPED + "Grün"]
         )
+
+    def test_readable_without_anything(self):
+        """A line that always says that it can be read does not keep what was typed waiting."""
+        line = self.line()
+        self.hear(line, b"status\n")
+        line._select = AlwaysReadable(self.world)
+        for _ in range(3):
+            line.ipoll(1000)
+        self.assertEqual(self.console.read(), ["status"])
 
     def test_noise_is_no_text(self):
         line = self.line()
