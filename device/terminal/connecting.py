@@ -36,11 +36,18 @@ def connect(config, board, wlan, sip, rtp, poll, resolve, sleep_ms, feed):
     Raises:
         OSError: there is no network, or an address or port can't be had.
     """
+
+    def meanwhile():
+        if feed:
+            feed()
+        if board.commands():
+            wlan.tell()  # to whoever asks anything now
+
     address = board.address()
     neighbour, again_ms, is_told = None, _AGAIN_MS, False
     while wlan and not neighbour:
         # After a power cut the access point is often there before the way to a name server.
-        address = address or wlan.join(feed)
+        address = address or wlan.join(meanwhile)
         if address:
             if feed:
                 feed()
@@ -51,7 +58,7 @@ def connect(config, board, wlan, sip, rtp, poll, resolve, sleep_ms, feed):
                     emit("error", reason="neighbour: name not found")
                     is_told = True
         if not neighbour:
-            _wait(again_ms, not address and board, sleep_ms, feed)
+            _wait(again_ms, not address and board, sleep_ms, meanwhile)
             again_ms = min(2 * again_ms, _MAX_AGAIN_MS)
             address = address and board.address()
     address = config.address or address
@@ -73,8 +80,7 @@ def _wait(ms, board, sleep_ms, feed):
     for _ in range(0, ms, _POLL_MS):
         if board and board.address():
             break
-        if feed:
-            feed()
+        feed()
         sleep_ms(_POLL_MS)
 
 

@@ -90,8 +90,12 @@ class Wlan:
         reason = self._reason() or "no link (status %s)" % station.status()
         if reason != self._told:
             self._told = reason
-            emit("wifi", ssid=ssid, error=reason)
+            self.tell()
         return None
+
+    def tell(self):
+        """Tell why there is no network, as far as that is known."""
+        emit("wifi", ssid=self.settings["ssid"], error=self._told or "not joined yet")
 
     def _connect(self):
         self._let_try(_TRIES)

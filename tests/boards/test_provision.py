@@ -204,7 +204,7 @@ def test_full_flash(lab: Lab, make_reachable: MakeBoard) -> None:
     ("arguments", "reason"),
     [
         (("--wifi", SSID, "--serial"), "--wifi and --serial exclude each other"),
-        (("--serial",), "the neighbour does not listen there. Add to its configuration:\n[[serial]]\n"),
+        (("--serial",), "start it again:\n[[serial]]\nport = "),
         (("--wifi", SSID, "--neighbour", "nowhere"), "--neighbour nowhere: "),
     ],
 )

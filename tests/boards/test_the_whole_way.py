@@ -78,6 +78,8 @@ def test_provisioned_boards_call_each_other(lab: Lab, make_reachable: MakeBoard,
     for user in HERTZ:
         wait_for(lab, ports[user], "idle")
     console = start(lab, "console", ports["bob"])
+    console.send("status")  # what comes before somebody listens is lost
+    console.wait_for("status")
     call = start(lab, "call", ports["alice"], "sip:bob@a.example", "--for", "4")
     console.wait_for("incoming")
     console.send("answer")

@@ -82,6 +82,7 @@ class SerialCable(threading.Thread):
         self._ours, self._theirs = os.openpty()
         tty.setraw(self._theirs)
         os.set_blocking(self._ours, False)
+        self._link = link
         link.symlink_to(os.ttyname(self._theirs))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -96,6 +97,8 @@ class SerialCable(threading.Thread):
     ) -> None:
         self._stopped.set()
         self.join()
+        # Before its number is somebody else's: who tries to open the port again and again would take that one.
+        self._link.unlink()
         os.close(self._ours)
         os.close(self._theirs)
         self._listener.close()

@@ -20,6 +20,17 @@ def test_what_belongs_to_the_board_stays() -> None:
     assert merged(present, {**ACCOUNT, "ha1": "2" * 64}, {}) == {**present, "ha1": "2" * 64}
 
 
+def test_what_the_program_does_not_know_goes() -> None:
+    """It would not start with it."""
+    present = {**ACCOUNT, **WIFI, "txt": True, "board": {"led": 5, "lamp": 2}}
+    assert merged(present, ACCOUNT, {}) == {**ACCOUNT, **WIFI, "board": {"led": 5}}
+
+
+def test_a_change_moves_nothing_else() -> None:
+    present = {**ACCOUNT, **WIFI, "text": True}
+    assert list(merged(present, ACCOUNT, {"wifi": {"ssid": "other", "password": ""}})) == list(present)
+
+
 def test_the_same_again_is_the_same_file() -> None:
     present = json.loads(written(merged({"board": {}, **ACCOUNT}, ACCOUNT, WIFI)))
     assert written(merged(present, ACCOUNT, WIFI)) == written(present)
@@ -35,6 +46,10 @@ def test_another_account_takes_nothing_of_the_first() -> None:
 def test_one_way_to_the_neighbour() -> None:
     assert merged({**ACCOUNT, **WIFI}, ACCOUNT, SERIAL) == {**ACCOUNT, **SERIAL}
     assert merged({**ACCOUNT, **SERIAL}, ACCOUNT, WIFI) == {**ACCOUNT, **WIFI}
+    assert merged({**ACCOUNT, **WIFI, "address": "192.0.2.9", "sip_port": 5070}, ACCOUNT, SERIAL) == {
+        **ACCOUNT,
+        **SERIAL,
+    }
 
 
 @pytest.mark.parametrize(
@@ -65,7 +80,14 @@ def test_settings(setting: str, result: dict) -> None:
         ("neighbour=x:1", "comes from the account"),
         ("wifi.password=hunter2", "others see a command line"),
         ('wifi={"ssid": "home", "password": "hunter2"}', "others see a command line"),
-        ("board.led.x=1", "led has no settings of its own"),
+        ("board.led.x=1", "board.led has no settings of its own"),
+        ("txt=true", "txt: there is no such setting: is text meant[?]"),
+        ("board.lamp=2", "board.lamp: there is no such setting"),
+        ("text=yes", "text: true or false is wanted"),
+        ("text=1", "text: true or false is wanted"),
+        ("expires_s=soon", "expires_s: a number is wanted"),
+        ("expires_s=true", "expires_s: a number is wanted"),
+        ('board={"lamp": 2}', "board.lamp: there is no such setting"),
     ],
 )
 def test_refused(setting: str, reason: str) -> None:

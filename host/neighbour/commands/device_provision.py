@@ -44,7 +44,7 @@ def provision(
         str, typer.Option(help=f"The Wi-Fi network. Its password is asked for, or taken from ${_PASSWORD}.")
     ] = "",
     serial: Annotated[
-        bool, typer.Option("--serial", help="No Wi-Fi: it calls over its USB cable, by a [[serial]] of the neighbour.")
+        bool, typer.Option("--serial", help="No Wi-Fi: it calls over its USB cable; wisp.toml names the port, too.")
     ] = False,
     uart: Annotated[
         int,
@@ -56,7 +56,7 @@ def provision(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="NAME=VALUE", help="A setting of wisp.json, like text=true or board.led=2; often."
+            "--set", metavar="NAME=VALUE", help="A setting of wisp.json, like text=true; NAME= takes one away; often."
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
@@ -109,6 +109,8 @@ def provision(
             if not made.is_empty:
                 install(port, made, tell)
             bar.update(task, completed=0.8, description="starting it")
+            if values.get("serial"):
+                err.print("now start `wisp serve`, where it does not run: the port is the neighbour's", markup=False)
             store = open_store(own)
             seconds = with_store(start(store, port, account, values), store)
             bar.update(task, completed=1.0, description="registered")
@@ -116,7 +118,8 @@ def provision(
         raise fail(str(error)) from None
     except DeviceError as error:
         raise fail(printable(str(error)), status=1) from None
-    changed = f"{len(made.put)} files written" if made.put else "nothing to write"
+    parts = ["the program"] * (made.rom is not None) + [f"{len(made.put)} files"] * bool(made.put)
+    changed = f"{' and '.join(parts)} written" if parts else "nothing to write"
     out.print(f"sip:{account}@{own.domain}: {found.firmware}; {changed}; registered in {seconds:.1f} s", markup=False)
 
 
@@ -141,6 +144,7 @@ def _check_options(own: "Config", port: str, account: str, wifi: str, serial: bo
         raise fail(f"{account or '--account'}: {error}") from None
     if own.group_of(account) is not None:
         raise fail(f"{account}: is a group of the configuration; an account has another name")
+    _refuse_console(own, port)
     if wifi and serial:
         raise fail("--wifi and --serial exclude each other")
     if neighbour:
@@ -150,9 +154,18 @@ def _check_options(own: "Config", port: str, account: str, wifi: str, serial: bo
             raise fail(f"--neighbour {neighbour}: {error}") from None
     if serial and _serial_of(own, port) is None:
         raise fail(
-            f"--serial: {own.where('serial')}: the neighbour does not listen there. Add to its configuration:",
-            f'[[serial]]\nport = "{port}"',
+            f"--serial: the neighbour does not listen on {port}. Add to its configuration, and start it again:",
+            f'[[serial]]\nport = "{port}"\nconsole = "{account}"',
         )
+
+
+def _refuse_console(own: "Config", port: str) -> None:
+    """Refuse what is no port, but a console that the neighbour makes of one: the prompt is not to be had there."""
+    for one in own.serial:
+        if one.console and (own.base / one.console).absolute() == Path(port).absolute():
+            raise fail(
+                f"{port}: is the console of a port that the neighbour has: end `wisp serve`, and name {one.port}"
+            )
 
 
 def _serial_of(own: "Config", port: str) -> "SerialConfig | None":
@@ -206,8 +219,14 @@ def _tell_plan(port: str, found: Inventory, made: Plan, present: Account | None,
 def remove(
     port: PortArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    config: ConfigPath = HERE,
 ) -> None:
-    """Remove the terminal from a board, with its secrets. The account stays: `wisp account remove` takes it away."""
+    """Remove the terminal from a board, with its secrets. The account stays: `wisp account remove` takes it away.
+
+    Flash memory keeps deleted files until they are written over: before you give a board away, `wisp device flash`.
+    """
+    if config.exists():
+        _refuse_console(load_config(config), port)
     if not yes:
         if not sys.stdin.isatty():
             raise fail("--yes is wanted where nobody can be asked")

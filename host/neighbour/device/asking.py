@@ -4,7 +4,7 @@ import time
 
 from .live import diagnosis, is_prompt
 from .port import DeviceError, Line
-from .sentences import Event
+from .sentences import Event, plain
 
 __all__ = ["ask"]
 
@@ -38,6 +38,11 @@ def ask(line: Line, port: str, wait_s: float = _WAIT_S) -> Event:
                     lines = [*lines, one][-_MAX_LINES:]
                 elif one.get("event") == "status":
                     return one
+                elif one.get("event") == "wifi" and "error" in one:
+                    raise DeviceError(
+                        f"{port}: the terminal has no network: Wi-Fi {plain(str(one.get('ssid')))}: "
+                        f"{plain(str(one['error']))}. It goes on trying; `wisp device provision` changes what it tries"
+                    )
                 elif one.get("event") == "error":
                     lines.append(f"error: {one.get('reason')}")
             if is_prompt(line.rest) and lines:

@@ -35,7 +35,8 @@ _ARCHITECTURES = (
 _OLDEST = (1, 23)  # of MicroPython: what loads .mpy of version 6.3
 _MPY = 6
 _WANTED = ("machine", "network", "cryptolib", "hashlib", "select", "socket", "json")
-_FOLDERS = ("terminal", "sipwire")
+# Those in lib are of `mpremote mip install`: they come before a ROMFS.
+_FOLDERS = ("terminal", "sipwire", "lib/terminal", "lib/sipwire")
 _AT_ONCE = 8  # files that are read without a word: none may seem to be stuck
 
 # Runs on the board. The file system is read in small pieces: there may be little memory.

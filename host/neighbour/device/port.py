@@ -201,6 +201,8 @@ class Prompt:
     def __init__(self, port: str, transport: "SerialTransport") -> None:
         self._port = port
         self._transport = transport
+        #: Whether nothing may be typed there any more: what runs next would take it for its own.
+        self.is_over = False
 
     def run(self, code: str, wait_s: float = _ANSWER_S) -> str:
         """Run statements on the board.
@@ -262,6 +264,7 @@ class Prompt:
 
     def restart(self) -> None:
         """Start the board again, as its button does; this prompt is at its end."""
+        self.is_over = True
         with _following(self._port), contextlib.suppress(struct.error):
             self._transport.exec_raw_no_follow("import machine; machine.reset()")
             time.sleep(0.1)
@@ -295,9 +298,11 @@ def prompt(port: str) -> Iterator[Prompt]:
         transport = SerialTransport(port, baudrate=BAUD, timeout=_WRITE_S)
     try:
         _enter(port, transport)
-        yield Prompt(port, transport)
-        with contextlib.suppress(DeviceError), _following(port):
-            transport.exit_raw_repl()
+        made = Prompt(port, transport)
+        yield made
+        if not made.is_over:
+            with contextlib.suppress(DeviceError), _following(port):
+                transport.exit_raw_repl()
     finally:
         with contextlib.suppress(OSError, termios.error):
             transport.close()

@@ -37,6 +37,7 @@ _PROGRAMS = ("boot.py", "main.py")
 #: What is added to the name of somebody else's boot.py or main.py, which makes room for ours.
 BEFORE = ".before"
 _FOLDERS = ("terminal", "sipwire")
+_LIBRARY = "lib/"  # where `mpremote mip install` puts things, where it is not told otherwise
 _IN_THE_WAY = {name + ending for name in _FOLDERS for ending in ("", ".py", ".mpy")}
 _RECORDS = (HALT, JOURNAL, "wisp.crash")
 _SPARE_BLOCKS = 8  # that a file system wants for itself, and a terminal for its setup keys
@@ -163,7 +164,9 @@ def plan(session: Prompt, found: Inventory, values: dict[str, Any]) -> Plan:
     made.ready = {path for path, data in made.put.items() if found.hashes.get(path + NEW) == _sha256(data)}
     # What somebody has put beside our program is nobody's, and would be in its way.
     made.remove = sorted(
-        path for path in found.hashes if path.split("/")[0] in _IN_THE_WAY and path.removesuffix(NEW) not in wanted
+        path
+        for path in found.hashes
+        if path.removeprefix(_LIBRARY).split("/")[0] in _IN_THE_WAY and path.removesuffix(NEW) not in wanted
     )
     made.folders = _folders(made.remove, wanted)
     made.remove += [path for path in _RECORDS if path in found.hashes and path != JOURNAL]
@@ -357,7 +360,7 @@ def remove(port: str) -> list[str]:
         # Its secrets first, and what starts it last: cut off, it says that there is no configuration.
         for path in (CONFIG, CONFIG + NEW, JOURNAL + NEW, JOURNAL):
             session.run(f"drop({path!r})")
-        for folder in (KEYS, *_FOLDERS):
+        for folder in (KEYS, *_FOLDERS, *(_LIBRARY + one for one in _FOLDERS)):
             session.run(f"drop_all({folder!r})")
         known = _known(session)
         for path in _PROGRAMS:

@@ -1,8 +1,10 @@
 """Start an emulated board, and say where its port is. Ctrl-C ends it."""
 
 import argparse
+import contextlib
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -20,6 +22,7 @@ mpremote and `wisp device` work on the port as on a real board's. Its network is
 reached at the address where it listens, and the board has the one of --address.
 """
 _POLL_S = 0.2
+_SIP_PORT = 5060
 
 
 def _network(text: str) -> tuple[str, str]:
@@ -39,9 +42,24 @@ def _kibibytes(text: str) -> int:
     return 1024 * int(text)
 
 
+def _free_address() -> str:
+    """An address of loopback on whose SIP port nobody listens."""
+    for last in range(2, 255):
+        address = f"127.0.0.{last}"
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, contextlib.suppress(OSError):
+            one.bind((address, _SIP_PORT))
+            return address
+    raise BoardError("no free address of 127.0.0.2 to 127.0.0.254: choose one by --address")
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="board", description=__doc__, epilog=_EXPLANATION)
-    parser.add_argument("--flash", type=Path, metavar="FILE", help="what keeps its file system; made if needed")
+    parser.add_argument(
+        "--flash",
+        type=Path,
+        metavar="FILE",
+        help="what keeps its file system (and FILE.romfs its ROMFS); made if needed",
+    )
     parser.add_argument("--size", type=_kibibytes, metavar="KIB", help="of its file system (2048)")
     parser.add_argument("--romfs", type=_kibibytes, default=0, metavar="KIB", help="of a ROMFS partition (none)")
     parser.add_argument("--heap", type=_kibibytes, metavar="KIB", help="what a program finds free (112)")
@@ -49,7 +67,7 @@ def _options() -> argparse.Namespace:
         "--wifi", type=_network, action="append", default=[], metavar="NAME[:VARIABLE]",
         help="a network, and the environment variable that has its password",
     )  # fmt: skip
-    parser.add_argument("--address", default="127.0.0.2", help="what the network gives it (%(default)s)")
+    parser.add_argument("--address", help="what the network gives it (the first of 127.0.0.2 and up that is free)")
     parser.add_argument("--microphone", type=Path, metavar="WAV", help="what it hears: 8000 Hz, 16 bits, mono")
     parser.add_argument("--speaker", type=Path, metavar="WAV", help="where what it plays is written")
     parser.add_argument("--baud", type=int, help="the pace of its line, 115200 for example (as fast as can be)")
@@ -70,6 +88,8 @@ def main() -> int:
             settings["size"] = options.size
         if options.flash is not None:
             (folder / "flash").symlink_to(options.flash.resolve())
+            if options.romfs:
+                (folder / "rom").symlink_to(options.flash.resolve().with_name(options.flash.name + ".romfs"))
             if options.flash.exists() and options.size is None:
                 settings["size"] = options.flash.stat().st_size
         try:
@@ -80,7 +100,7 @@ def main() -> int:
                 usb=options.usb,
                 romfs=options.romfs,
                 access_points=dict(options.wifi),
-                address=options.address,
+                address=options.address or _free_address(),
                 microphone=options.microphone,
                 speaker=options.speaker,
                 **settings,

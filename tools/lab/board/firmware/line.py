@@ -28,6 +28,8 @@ _DRAIN_US = const(500)
 _DRAIN_ROUNDS = const(2000)
 
 _CTRL_C = const(3)
+_PINS = (1, 3)  # transmit and receive of the prompt's UART
+_NO_DRIVER = const(-1)  # ESP_FAIL
 
 _POLL = const(3)
 _GET_FILENO = const(10)
@@ -128,7 +130,10 @@ class Stdout(io.IOBase):
 
 
 class UART(io.IOBase):
-    """The line for a program alone: what comes goes to it, Ctrl-C too, until ``deinit``."""
+    """UART 0 is the prompt's, as on an ESP32: its buffers are fixed, and behind its new speed there comes an OSError.
+
+    UART 1 is the line for a program alone where it has the prompt's pins: what comes goes to it, Ctrl-C too.
+    """
 
     INV_TX = 1
     INV_RX = 2
@@ -136,24 +141,34 @@ class UART(io.IOBase):
     CTS = 2
 
     def __init__(self, number, *arguments, **settings):
-        if number:
+        if number not in (0, 1):
             raise ValueError("UART(%d) does not exist" % number)
+        self._is_prompt = number == 0
         self._timeout = 0
+        self._has_line = False
         self.init(*arguments, **settings)
 
-    def init(self, baudrate=_RATE, bits=8, parity=None, stop=1, timeout=None, **_):
+    def init(self, baudrate=_RATE, bits=8, parity=None, stop=1, tx=-1, rx=-1, rxbuf=0, txbuf=0, timeout=None, **_):
         if baudrate <= 0:
             raise ValueError("invalid baudrate")
+        if self._is_prompt and (rxbuf or txbuf):
+            raise ValueError("UART buffer size is fixed")
         if timeout is not None:
             self._timeout = timeout
-        host.registers[_INTERRUPT] = 0
-        _set_rate(baudrate)
+        self._has_line = (tx, rx) == _PINS and not self._is_prompt
+        if self._has_line or self._is_prompt:
+            if self._has_line:
+                host.registers[_INTERRUPT] = 0
+            _set_rate(baudrate)
+        if self._is_prompt:
+            raise OSError(_NO_DRIVER)
 
     def deinit(self):
-        interrupt(_CTRL_C)
-        _set_rate(_RATE)
+        self._has_line = False
 
     def any(self):
+        if not self._has_line:
+            return 0
         host.ioctl(0, _FIONREAD, _number)
         return _number[0] | _number[1] << 8
 
@@ -185,7 +200,7 @@ class UART(io.IOBase):
         return line or None
 
     def write(self, data):
-        return put_raw(data)
+        return put_raw(data) if self._has_line else len(data)
 
     def flush(self):
         pass
