@@ -42,7 +42,7 @@ def test_every_key_of_a_terminal_is_described() -> None:
     tables = {ast.unparse(one.targets[0]): one.value for one in tree.body if isinstance(one, ast.Assign)}
     # Where the code's is empty, and what happens then is said; `test_config` shows that it does.
     stated = {"auth_user": "`user`", "address": "the board's", "keys": "`wisp.keys`"}
-    for heading, name, count in (("wisp.json", "_KEYS", 20), ("Setup keys", "_SETUP", 4)):
+    for heading, name, count in (("wisp.json", "_KEYS", 22), ("Setup keys", "_SETUP", 4)):
         table = tables[name]
         assert isinstance(table, ast.Dict)
         wanted = {}
@@ -64,11 +64,9 @@ def test_every_key_of_a_terminal_is_described() -> None:
 
 
 def test_the_media_of_a_call_are_described() -> None:
-    folder = ROOT / "device" / "terminal"
-    end = (folder / "arranging.py").read_text().partition("\ndef end(")[2]
-    counted = set(re.findall(r'^ +"(\w+)":|found\["(\w+)"\] =', end, re.MULTILINE))
-    stop = (folder / "speech.py").read_text().partition("def stop")[2].partition("return {")[2].partition("}")[0]
-    names = {name for pair in counted for name in pair if name} | set(re.findall(r'"(\w+)":', stop)) | {"text"}
+    count = (ROOT / "device" / "terminal" / "counting.py").read_text().partition("\ndef count(")[2]
+    counted = set(re.findall(r'^ +"(\w+)":|found\["(\w+)"\] =', count, re.MULTILINE))
+    names = {name for pair in counted for name in pair if name} | {"text"}
     assert len(names) == 14
     table = DEVICE.partition("`media` of `ended` counts:\n\n")[2].partition("\n\n")[0]
     described = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]

@@ -284,6 +284,12 @@ def _status(event: Event) -> Told:
     return Told("; ".join(part for part in (registered, phone, heap, media) if part) or "it answers")
 
 
+def _crashed(event: Event) -> Told:
+    count = number(event, "count") or 1
+    often = f", {count} times in a row" if count > 1 else ""
+    return Told(f"had ended by itself before this start{often}: {text(event, 'reason')}", BAD)
+
+
 def _starved(event: Event) -> Told:
     used = number(event, "heap_used")
     return Told(
@@ -318,6 +324,8 @@ _SENTENCES: dict[str, Callable[[Event], Told]] = {
     "status": _status,
     "starved": _starved,
     "error": _said(lambda event: f"error: {text(event, 'reason')}", BAD),
+    "crashed": _crashed,
+    "prompt": _said(lambda event: f"stays at its prompt ({text(event, 'reason')}): {text(event, 'next')}", BAD),
 }
 #: The events that have a sentence of their own.
 KNOWN = frozenset(_SENTENCES)
