@@ -28,6 +28,7 @@ def tell(terminal, now):
     terminal.live = gc.mem_alloc()
     terminal.peak = max(terminal.peak, terminal.live)
     phone = terminal.phone
+    talks = phone.state == TALKING
     media, suite = _media(terminal.media.parts)
     implementation = sys.implementation
     emit(
@@ -41,7 +42,9 @@ def tell(terminal, now):
         registration=terminal.registration.state,
         phone=phone.state,
         peer=phone.peer or None,
-        talked_ms=now - phone.since if phone.state == TALKING else None,
+        by=phone.trust.by if talks else None,
+        verified=phone.trust.verified if talks else None,
+        talked_ms=now - phone.since if talks else None,
         suite=suite,
         media=media,
         heap_used=terminal.live,

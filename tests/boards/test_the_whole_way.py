@@ -90,4 +90,6 @@ def test_provisioned_boards_call_each_other(lab: Lab, make_reachable: MakeBoard,
     assert "media is SRTP, AES_CM_128_HMAC_SHA1_80" in said
     assert ended["media"]["received"] > 150
     assert ended["media"]["rejected"] == 0
+    monitor = start(lab, "monitor", ports["alice"], "--plain")
+    until(lambda: "the call is over" in call.output.read_text() and "idle" in monitor.output.read_text(), 20, monitor)
     assert [sound.dominant_hz(lab.folder / f"{user}-hears.wav") for user in HERTZ] == [880, 440]

@@ -8,6 +8,7 @@ until the terminal has run for five minutes (`terminal.settling`), somebody remo
 again.
 """
 
+import gc
 import json
 import sys
 import time
@@ -90,9 +91,10 @@ def _crashed(error):
         emit("error", reason=repr(error))
         sys.print_exception(error)
         _note(repr(error))
-    finally:  # though there is no memory for that either
-        time.sleep_ms(_PAUSE_MS)
-        machine.reset()
+    except Exception:
+        gc.collect()  # there is no memory for that either
+    time.sleep_ms(_PAUSE_MS)
+    machine.reset()
 
 
 def _read(path):

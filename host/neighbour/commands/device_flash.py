@@ -46,7 +46,7 @@ def flash(
             flashing.check(image, chip)
         _flash(port, image, chip, baud, is_sure=yes)
     except DeviceError as error:
-        raise fail(str(error), status=1) from None
+        raise fail(printable(str(error)), status=1) from None
 
 
 def _flash(port: str, image: Firmware, chip: flashing.Chip, baud: int, *, is_sure: bool) -> None:
@@ -77,7 +77,7 @@ def _flash(port: str, image: Firmware, chip: flashing.Chip, baud: int, *, is_sur
         )
     version, machine = map(printable, started)
     out.print(f"{port}: MicroPython {version} on {machine} is ready", markup=False)
-    out.print(f"next: wisp device provision {port}", markup=False)
+    out.print(f"next: wisp device provision {port} --account USER --wifi NETWORK --config FOLDER", markup=False)
 
 
 def _teller(progress: Progress, shown: "TaskID") -> flashing.Progress:
@@ -123,7 +123,7 @@ def list_ports(
     try:
         found = ports.find(names or (), config, every=every)
     except DeviceError as error:
-        raise fail(str(error)) from None
+        raise fail(printable(str(error))) from None
     if not found:
         raise fail(
             "no serial ports" if every else "no serial ports on USB (--all shows others)",
