@@ -602,7 +602,10 @@ def test_for_people(tmp_path: Path, number: signal.Signals) -> None:
         children = Path(f"/proc/{process.pid}/task").glob("*/children")
         board = [int(pid) for file in children for pid in file.read_text().split()]
         process.send_signal(number)
-        process.wait(10)
+        try:
+            process.wait(10)
+        finally:
+            process.kill()
     assert len(board) == 1
 
     def is_gone() -> bool:
