@@ -17,13 +17,20 @@ class machine:
     WDT_RESET = 3
 
     class Pin:
-        IN = PULL_UP = 1
+        IN = PULL_UP = OUT = 1
 
-        def __init__(self, number, mode, pull):
+        def __init__(self, number, *mode):
             pass
 
         def value(self):
             return 1
+
+    class WDT:
+        def __init__(self, timeout):
+            pass
+
+        def feed(self):
+            pass
 
     @staticmethod
     def reset_cause():
@@ -33,11 +40,24 @@ class machine:
     def reset():
         sys.exit(7)
 
+class network:
+    STA_IF = 0
+
+    class WLAN:
+        def __init__(self, interface):
+            pass
+
+        def isconnected(self):
+            return False
+
 sys.modules["machine"] = machine
+sys.modules["network"] = network
 for name in ("boot.py", "main.py"):
     with open(name) as file:
         exec(file.read(), {"__name__": "__main__"})
 """
+
+_NO_SOUND = ("mic_sck", "mic_ws", "mic_sd", "speaker_sck", "speaker_ws", "speaker_sd", "led")
 
 
 def start(board: Path, image: Path) -> tuple[list[dict[str, object]], bool]:
@@ -65,6 +85,7 @@ def test_a_board_is_started_until_it_can_not_be(tmp_path: Path, image: Path) -> 
 
     values = {"user": "alice", "domain": "a.example", "ha1": "0" * 64, "neighbour": "127.0.0.1:5060"}
     values["address"] = "203.0.113.1"  # of nobody here
+    values["board"] = dict.fromkeys(_NO_SOUND, -1)
     (tmp_path / "wisp.json").write_text(json.dumps(values))
     for count in (1, 2, 3):
         told, again = start(tmp_path, image)

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -280,6 +281,7 @@ def test_stopped(tmp_path: Path, image: Path) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  as in a shell
         )
         until = time.monotonic() + 30
         while "erase" not in chip.done and time.monotonic() < until:
