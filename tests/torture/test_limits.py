@@ -19,6 +19,7 @@ from sipwire import (
     message,
     sdp,
     setup,
+    slip,
     srtcp,
     srtp,
     stream,
@@ -236,7 +237,27 @@ LIMITS: list[Limit] = [
         0,
     ),
 ]
+
+
+def on_a_line(data: bytes) -> None:
+    """Raises where a packet on a serial line is dropped."""
+    decoder = slip.SlipDecoder()
+    decoder.receive(data)
+    if decoder.bad:
+        raise ValueError("dropped")
+
+
 LIMITS += media_limits.LIMITS
+LIMITS += [
+    (
+        "slip.MAX_DATAGRAM_BYTES",
+        slip.MAX_DATAGRAM_BYTES,
+        lambda n: on_a_line(slip.encode(40000, bytes(n))),
+        ValueError,
+        0,
+    ),
+    ("slip._MAX_RAW_BYTES", slip._MAX_RAW_BYTES, lambda n: on_a_line(b"\xc0\x9c\x40" + bytes(n - 2)), ValueError, 0),
+]
 #: How much is remembered at most, by whoever remembers it.
 KNOWN = [
     ("uri._MAX_KNOWN", uri._MAX_KNOWN, uri.uri_of, b"sip:%d"),
