@@ -13,7 +13,7 @@ from sipwire.errors import ParseError
 from sipwire.uri import Uri
 
 from ..agent.credential import write_private
-from ..config import LEVELS, RELAYS, SRTP, Config, domain_name, parse_address, user_name
+from ..config import LEVELS, RELAYS, SRTP, Config, domain_name
 from ..device.configuration import of_account, written
 from ..store.accounts import (
     ASSISTS,
@@ -26,6 +26,7 @@ from ..store.accounts import (
     Settings,
     add_account,
     list_accounts,
+    new_secret,
     remove_account,
     set_account,
 )
@@ -33,6 +34,8 @@ from ..store.setup_keys import MAX_AOR, ContactsFullError, change_contacts, cont
 from .console import (
     HERE,
     ConfigPath,
+    check_neighbour,
+    check_user,
     err,
     fail,
     load_config,
@@ -47,8 +50,6 @@ if TYPE_CHECKING:
     from ..store.database import Store
 
 __all__ = ["commands"]
-
-_SECRET_BYTES = 24  # WIRE section 1.2 wants 128 bits at least
 
 commands = typer.Typer(help="The users of the domain.", no_args_is_help=True)
 
@@ -77,12 +78,7 @@ def account_add(
     configuration is written to USER.json.
     """
     settings = load_config(config)
-    try:
-        user_name(user)
-    except ValueError as error:
-        raise fail(f"{user or 'USER'}: {error}") from None
-    if settings.group_of(user) is not None:
-        raise fail(f"{user}: is a group of the configuration; an account has another name")
+    check_user(settings, user, "USER")
     if not auth_user.isprintable() or any(char in auth_user for char in '":\\'):
         raise fail("--auth-user: no control characters, quotes, colons or backslashes")
     if md5 and not phone:
@@ -95,11 +91,7 @@ def account_add(
         raise fail("--password-stdin goes with --phone: a terminal's secret is made up")
     if neighbour and phone:
         raise fail("--neighbour goes into a terminal's configuration; --phone writes none")
-    if neighbour:
-        try:
-            parse_address(neighbour)
-        except ValueError as error:
-            raise fail(f"--neighbour {neighbour}: {error}") from None
+    check_neighbour(neighbour)
     path = terminal or Path(f"{user}.json")
     if not phone and path.exists():
         # What it holds is kept nowhere else.
@@ -139,7 +131,7 @@ def account_add(
 def _secret(*, phone: bool, from_stdin: bool) -> tuple[str, bool]:
     """The secret, and whether to show it."""
     if not phone:
-        return secrets.token_urlsafe(_SECRET_BYTES), False
+        return new_secret(), False
     if from_stdin:
         return read_secret("--password-stdin"), False
     if sys.stdin.isatty():

@@ -10,13 +10,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..config import Config, ConfigError, domain_name, load
+from ..config import Config, ConfigError, domain_name, load, parse_address, user_name
 from ..store.database import Store, StoreError, migrate
 
 __all__ = [
     "CONFIG_NAME",
     "HERE",
     "ConfigPath",
+    "check_neighbour",
+    "check_user",
     "err",
     "domain_argument",
     "fail",
@@ -65,6 +67,38 @@ def load_config(path: Path) -> Config:
         return load(path)
     except ConfigError as error:
         raise fail(*error.mistakes) from None
+
+
+def check_user(config: Config, user: str, missing: str) -> None:
+    """See that a user's account may have this name.
+
+    Args:
+        config: the neighbour's.
+        user: the name.
+        missing: what to call it where it is empty.
+
+    Raises:
+        typer.Exit: it may not; it has been told why.
+    """
+    try:
+        user_name(user)
+    except ValueError as error:
+        raise fail(f"{user or missing}: {error}") from None
+    if config.group_of(user) is not None:
+        raise fail(f"{user}: is a group of the configuration; an account has another name")
+
+
+def check_neighbour(address: str) -> None:
+    """See that ``--neighbour`` is an address; "" where it was not given.
+
+    Raises:
+        typer.Exit: it is none; it has been told why.
+    """
+    try:
+        if address:
+            parse_address(address)
+    except ValueError as error:
+        raise fail(f"--neighbour {address}: {error}") from None
 
 
 def run(work: Coroutine[None, None, _Result]) -> _Result:

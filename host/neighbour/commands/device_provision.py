@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
-from ..config import parse_address, user_name
 from ..device.configuration import SettingError, change, merged, of_account
 from ..device.image import LinkError
 from ..device.inventory import Inventory, check, look
@@ -20,9 +18,21 @@ from ..device.port import DeviceError, GoneError, Prompt, prompt
 from ..device.provisioning import BEFORE, Plan, install, plan
 from ..device.provisioning import remove as remove_terminal
 from ..device.starting import start
-from ..store.accounts import Account, add_account, list_accounts
+from ..store.accounts import Account, add_account, list_accounts, new_secret
 from ..store.database import Store
-from .console import HERE, ConfigPath, err, fail, load_config, open_store, out, printable, with_store
+from .console import (
+    HERE,
+    ConfigPath,
+    check_neighbour,
+    check_user,
+    err,
+    fail,
+    load_config,
+    open_store,
+    out,
+    printable,
+    with_store,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["provision", "remove"]
 
-_SECRET_BYTES = 24  # WIRE section 1.2 wants 128 bits at least
 _PASSWORD = "WISP_WIFI_PASSWORD"  # noqa: S105  the name of an environment variable
 
 PortArgument = Annotated[str, typer.Argument(help="The board's serial port, like /dev/ttyUSB0.")]
@@ -102,8 +111,7 @@ def provision(
                     return
                 if present is None:
                     store = open_store(own)
-                    secret = secrets.token_urlsafe(_SECRET_BYTES)
-                    present = with_store(add_account(store, own.domain, account, secret, is_terminal=True), store)
+                    present = with_store(add_account(store, own.domain, account, new_secret(), is_terminal=True), store)
                     values["ha1"] = present.ha1_sha256
                 made = plan(session, found, values)
             if not made.is_empty:
@@ -138,20 +146,11 @@ def _looking(port: str) -> "Iterator[Prompt]":
 
 def _check_options(own: "Config", port: str, account: str, wifi: str, serial: bool, neighbour: str) -> None:
     """Refuse what can't be meant."""
-    try:
-        user_name(account)
-    except ValueError as error:
-        raise fail(f"{account or '--account'}: {error}") from None
-    if own.group_of(account) is not None:
-        raise fail(f"{account}: is a group of the configuration; an account has another name")
+    check_user(own, account, "--account")
     _refuse_console(own, port)
     if wifi and serial:
         raise fail("--wifi and --serial exclude each other")
-    if neighbour:
-        try:
-            parse_address(neighbour)
-        except ValueError as error:
-            raise fail(f"--neighbour {neighbour}: {error}") from None
+    check_neighbour(neighbour)
     if serial and _serial_of(own, port) is None:
         raise fail(
             f"--serial: the neighbour does not listen on {port}. Add to its configuration, and start it again:",

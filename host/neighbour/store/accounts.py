@@ -9,6 +9,7 @@ only where some are missing.
 """
 
 import asyncio
+import secrets
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -41,6 +42,7 @@ __all__ = [
     "add_account",
     "known_users",
     "list_accounts",
+    "new_secret",
     "remove_account",
     "set_account",
     "set_mode",
@@ -52,6 +54,7 @@ DOMAIN = "domain"  # as a signer
 ASSISTS = ("sign", "encrypt")
 SHOWS = ("subject", "asserted")
 
+_SECRET_BYTES = 24  # of a terminal; WIRE section 1.2 wants 128 bits at least
 _LOOK_S = 0.2  # between two looks for changes, however many strangers knock
 _IS_COUNTER = counters.c.name == "accounts"
 _COUNTER = select(counters.c.value).where(_IS_COUNTER)
@@ -200,6 +203,11 @@ class Accounts:
     def by_auth_user(self, auth_user: str) -> Account | None:
         """The account of a digest username, or None."""
         return self._by_auth_user.get(auth_user)
+
+
+def new_secret() -> str:
+    """A terminal's secret, which nobody has to remember."""
+    return secrets.token_urlsafe(_SECRET_BYTES)
 
 
 async def add_account(
