@@ -54,7 +54,7 @@ def test_tables() -> None:
         found = re.search(r"whenever there were ([\d,]+) to ([\d,]+) bytes more", said)
         assert found, said
         least, most = (int(one.replace(",", "")) for one in found.groups())
-        assert 8_192 < least <= most < 28_672, said  # a quarter of half the heap, or of all
+        assert 8_192 < least <= most < 28_672, said  # of half the heap, or a little more
         at = said.index("An estimate for an ESP32")
         one, other = numbers("speech sent", said), numbers("speech received", said)
         both = numbers("both, each 20 ms", said[at:])

@@ -31,10 +31,10 @@ __all__ = ["Terminal", "main", "run"]
 
 _IDLE_MS = const(1000)  # how long the loop sleeps at most
 _BUTTON_MS = const(50)  # how often a button is looked at, and a lamp blinks
-# Allocated between two collections of garbage: few, so that the heap stays in one piece; more where much of it is free,
-# for a collection takes longer than a packet of speech.
+# Allocated between two collections of garbage: few, so that the heap stays in one piece; half of what is free beyond
+# what a call takes, where there is more, for a collection takes longer than a packet of speech.
 _COLLECT_BYTES = const(4096)
-_COLLECT_PART = const(2)  # a quarter of what is free
+_CALL_BYTES = const(32768)
 _MEASURE_MS = const(1000)  # between two looks at how much of the heap lives
 _SETTLED_MS = const(300000)  # who has run for so long has not crashed at its start
 _AES_ECB = const(1)
@@ -278,7 +278,7 @@ class Terminal:
         gc.collect()
         self.live = gc.mem_alloc()
         self.peak = max(self.peak, self.live)
-        gc.threshold(max(_COLLECT_BYTES, gc.mem_free() >> _COLLECT_PART))
+        gc.threshold(max(_COLLECT_BYTES, gc.mem_free() - _CALL_BYTES >> 1))
         self._keep_room()
 
     def _keep_room(self):

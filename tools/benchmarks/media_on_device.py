@@ -41,7 +41,7 @@ sys.modules["os"] = _os
 mount(TASK["rom"])
 __import__("terminal.app")
 
-_COLLECT_BYTES, _COLLECT_PART = 4096, 2  # as `terminal.app`
+_COLLECT_BYTES, _CALL_BYTES = 4096, 32768  # as `terminal.app`
 _BATCH = 20  # steps: what they leave behind finds room
 _WARM = 10
 _FRAME_MS, _TEXT_MS = 20, 300
@@ -249,7 +249,7 @@ def _count(step, count):
 
 def _run(step, count):
     gc.collect()
-    threshold = max(_COLLECT_BYTES, gc.mem_free() >> _COLLECT_PART)
+    threshold = max(_COLLECT_BYTES, gc.mem_free() - _CALL_BYTES >> 1)
     gc.threshold(threshold)
     for _ in range(count):
         step()

@@ -260,8 +260,8 @@ def _show_packets(
         "five seconds, for which code is loaded, and garbage collected at once; received: also that it is kept",
         "until then. floor: AES over the payload and the two hashes of an HMAC over the packet, called from Python.",
         "heap: what a packet leaves behind, with the datagram that came. and collecting: instructions, where",
-        "garbage is collected as by a terminal, whenever a quarter of what was free is used up; then it also takes",
-        "longer to find room among what lives. collection: one, in a call.",
+        "garbage is collected as by a terminal, whenever half of what was free beyond 32 KiB is used up; then it also",
+        "takes longer to find room among what lives. collection: one, in a call.",
     ):
         console.print(f"  {line}", markup=False)
     console.print()
