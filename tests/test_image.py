@@ -1,7 +1,9 @@
 """The linker of the terminal's image: a program does the same linked, and what it can't link it refuses."""
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from lab.processes import ROM
 from neighbour.device import sources as where
 from neighbour.device.image import LinkError, build
 from neighbour.device.linking.linker import link
+from neighbour.device.linking.naming import shorten
 
 # Two modules that do what could confuse the linker, and print what came of it.
 FIRST = '''
@@ -308,6 +311,36 @@ def test_on_demand_within_another(sources: Path, tmp_path: Path) -> None:
     assert run("import sipwire.part1; sipwire.part1.run()", folder) == expected
 
 
+def test_private_names_of_what_stays_apart(tmp_path: Path) -> None:
+    """They are short ones, which are no others of the same module; the legend of an image has them."""
+    tree = ast.parse(
+        "import json as _json\nfrom inside import _same\n_WORD = 'word'\nclass _Thing:\n    def __init__(self, of):\n        self._of = of\n"
+        "        self.shown = of\n    def _tell(self):\n        return _json.dumps([_same(self._of), _WORD])\n"
+        "def _run(_a=1):\n    try:\n        print(_Thing(_a)._tell())\n    except OSError as _error:\n        pass\n_run()\n"
+    )
+    legend = shorten(tree)
+    assert sorted(legend.values()) == ["_Thing", "_WORD", "_json", "_of", "_run", "_same", "_tell"]
+    assert set(legend) == {"_b", "_c", "_d", "_e", "_f", "_g", "_h"}  # _a is an argument
+    source = ast.unparse(tree)
+    (tmp_path / "inside.py").write_text("def _same(value):\n    return value\n")
+    assert source.count("_same") == 1  # as that module calls it
+    assert not [old for old in legend.values() if old in source.replace("_same", "")]
+    (tmp_path / "apart.py").write_text(source)
+    assert run("import apart", tmp_path) == [1, "word"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("from sipwire.third import Other\nclass A(Other):\n    pass\n", "line 2: a class that stays apart inherits"),
+        ("_x = 1\nprint(globals()['_x'])\n", "line 2: '_x' is private, and named by a string"),
+    ],
+)
+def test_private_names_that_are_known_elsewhere(source: str, message: str) -> None:
+    with pytest.raises(LinkError, match=message):
+        shorten(ast.parse(source))
+
+
 def test_on_demand_is_no_matter_of_a_whole_module(sources: Path) -> None:
     (sources / "sipwire" / "tool.py").write_text(ON_DEMAND)
     (sources / "sipwire" / "second.py").write_text("from sipwire.tool import Tool\n")
@@ -352,7 +385,7 @@ def test_the_image(tmp_path: Path) -> None:
     assert b"rspauth" in (folder / "terminal" / "proof.mpy").read_bytes()
     assert "sipwire/viper.py" not in made
     legend = dict(line.split(" ") for line in (tmp_path / "image.names").read_text().splitlines())
-    assert "sipwire.message.parse" in legend.values()
+    assert {"sipwire.message.parse", "terminal.board.esp32._I2sAudio"} <= set(legend.values())
     # Without the native helper, and without anything else of the project at hand, it starts.
     done = subprocess.run(
         [micropython(), "-m", "terminal", "nowhere.json"],
@@ -375,6 +408,41 @@ def test_in_flash(tmp_path: Path, image: Path, rom: Path) -> None:
     assert done.returncode == 2
     taken = [Lab(tmp_path, micropython(), str(code)).code_bytes() for code in (image, rom)]
     assert 0 < 2 * taken[1] < taken[0] + 2048, taken
+
+
+NAMES = """
+import micropython
+import os
+import sys
+
+sys.path[:] = sys.argv[1:]
+import terminal.app
+
+for name, *_ in os.ilistdir(sys.argv[1] + "/terminal"):
+    if name[-4:] == ".mpy" and name[:2] != "__" and name != "wlan.mpy":
+        __import__("terminal." + name[:-4])
+for name in ("console", "emulator"):
+    __import__("terminal.board." + name)
+micropython.qstr_info()
+"""
+
+
+def test_names_of_the_whole_program(tmp_path: Path) -> None:
+    """Whatever is loaded while it runs, the table of names does not grow by the 4.5 KB that the 621st takes.
+
+    Names are never forgotten, so that would be in the middle of a call. What only a chip loads is not counted here: its
+    firmware knows most of the names.
+    """
+    wide = subprocess.run([micropython(), "-c", "import sys; print(sys.maxsize > 1 << 32)"], capture_output=True)
+    build(tmp_path / "image", arch="x64" if wide.stdout == b"True\n" else "x86")
+    program = tmp_path / "names.py"
+    program.write_text(NAMES)
+    command = [micropython(), "-X", "heapsize=1M", str(program), str(tmp_path / "image")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    found = re.fullmatch(r"qstr pool: n_pool=(\d+), n_qstr=(\d+), .*\n", done.stdout)
+    assert found, done.stdout + done.stderr
+    tables, names = map(int, found.groups())
+    assert tables == 5, f"{names} names"  # of 20, and then of twice as many each time
 
 
 def test_without_mpremote(tmp_path: Path, image: Path) -> None:

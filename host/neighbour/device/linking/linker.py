@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..sources import ENTRY, FILES, KEPT, LinkError, exists, module_path
 from .modules import Module, bound_names, load
-from .naming import Part, is_private, name_attributes, name_globals, name_private_attributes, rename
+from .naming import Names, Part, is_private, name_attributes, name_globals, name_private_attributes, rename
 from .reach import leave_out
 
 __all__ = ["Linked", "link"]
@@ -89,13 +89,13 @@ def link(
         for keyword in node.keywords
         if keyword.arg
     }
-    public = name_attributes(modules)
+    new = Names(names, pool, keywords, name_attributes(modules))
     private = name_private_attributes(modules)
-    for old, new in public.items():
-        legend[f".{new}"] = f"{legend[f'.{new}']},{old}" if f".{new}" in legend else f".{old}"
+    for old, short in new.public.items():
+        legend[f".{short}"] = f"{legend[f'.{short}']},{old}" if f".{short}" in legend else f".{old}"
     for part in divided:
         for module in part.modules:
-            for one in rename(module, names, pool, keywords, public, private[module.name]):
+            for one in rename(module, new, private[module.name]):
                 if isinstance(one, ast.Import | ast.ImportFrom):
                     for alias in one.names:
                         part.imports[alias.asname or alias.name] = type(one)(**{**vars(one), "names": [alias]})

@@ -1,6 +1,7 @@
 """Names in the image: short ones, the same few again and again, for whatever nothing outside sees."""
 
 import ast
+import builtins
 import hashlib
 import io
 import itertools
@@ -8,17 +9,20 @@ import socket
 import string
 from collections.abc import Iterator
 from keyword import iskeyword
+from typing import NamedTuple
 
 from ..sources import FILES, NATIVE, LinkError, exists, module_path
 from .modules import Module, bound_names
 
 __all__ = [
+    "Names",
     "Part",
+    "is_private",
     "name_attributes",
     "name_globals",
     "name_private_attributes",
-    "is_private",
     "rename",
+    "shorten",
 ]
 
 # Whose attributes keep their names: types that are not ours.
@@ -175,22 +179,28 @@ def name_private_attributes(modules: list[Module]) -> dict[str, dict[str, str]]:
     return tables
 
 
-def rename(
-    module: Module,
-    names: dict[tuple[str, str], str],
-    pool: list[str],
-    keywords: set[str],
-    public: dict[str, str],
-    attributes: dict[str, str],
-) -> list[ast.stmt]:
+class Names(NamedTuple):
+    """What is called anew in the whole image.
+
+    Attributes:
+        known: the new names by (module, name), of `name_globals`.
+        pool: short names for private attributes.
+        keywords: argument names that some call uses, and which stay.
+        public: the new names of attributes, of `name_attributes`.
+    """
+
+    known: dict[tuple[str, str], str]
+    pool: list[str]
+    keywords: set[str]
+    public: dict[str, str]
+
+
+def rename(module: Module, names: Names, attributes: dict[str, str]) -> list[ast.stmt]:
     """Give every name of one module its name in the image.
 
     Args:
         module: it is changed.
-        names: of `name_globals`.
-        pool: short names for private attributes.
-        keywords: argument names that some call uses.
-        public: of `name_attributes`.
+        names: the new ones.
         attributes: the module's table of `name_private_attributes`.
 
     Returns:
@@ -199,43 +209,31 @@ def rename(
     Raises:
         LinkError: it has something that is not understood.
     """
-    tree: ast.Module = _Rename(module, names, pool, keywords, public, attributes).visit(module.tree)
+    tree: ast.Module = _Rename(module, names, attributes).visit(module.tree)
     return tree.body
 
 
 class _Rename(ast.NodeTransformer):
     """Gives every name of one module its name in the image."""
 
-    def __init__(
-        self,
-        module: Module,
-        names: dict[tuple[str, str], str],
-        pool: list[str],
-        keywords: set[str],
-        public: dict[str, str],
-        attributes: dict[str, str],
-    ) -> None:
-        self._keywords = keywords  # argument names that some call uses
-        self._public = public
-        self._arguments: list[dict[str, str]] = []
+    def __init__(self, module: Module, names: Names, attributes: dict[str, str]) -> None:
         self._module = module
         self._names = names
-        self._pool = pool
         self._attributes = attributes  # private ones, which classes of other modules have that inherit them
+        self._arguments: list[dict[str, str]] = []
         self._scopes: list[set[str]] = []  # of functions; a class body's is None-like and skipped
-        self._in_class: list[bool] = []
 
     def _global(self, name: str) -> str:
         linked = self._module.linked.get(name)
         if linked is not None:
-            return self._names[linked] if linked[1] else name
-        return self._names.get((self._module.name, name), name)
+            return self._names.known[linked] if linked[1] else name
+        return self._names.known.get((self._module.name, name), name)
 
     def _attribute(self, name: str) -> str:
         if not is_private(name):
-            return self._public.get(name, name)
+            return self._names.public.get(name, name)
         if name not in self._attributes:
-            self._attributes[name] = self._pool[len(self._attributes)]
+            self._attributes[name] = self._names.pool[len(self._attributes)]
         return self._attributes[name]
 
     def _is_local(self, name: str) -> bool:
@@ -256,7 +254,7 @@ class _Rename(ast.NodeTransformer):
         if isinstance(node.value, ast.Name) and not self._is_local(node.value.id):
             linked = self._module.linked.get(node.value.id)
             if linked is not None and not linked[1]:
-                return ast.copy_location(ast.Name(self._names[(linked[0], node.attr)], node.ctx), node)
+                return ast.copy_location(ast.Name(self._names.known[(linked[0], node.attr)], node.ctx), node)
         self.generic_visit(node)
         node.attr = self._attribute(node.attr)
         return node
@@ -322,7 +320,7 @@ class _Rename(ast.NodeTransformer):
         free = (name for name in _short_names("", string.ascii_lowercase) if name not in used and not iskeyword(name))
         renamed = {}
         for argument in node.args.args:
-            if argument.arg not in self._keywords and argument.arg not in ("self", "cls"):
+            if argument.arg not in self._names.keywords and argument.arg not in ("self", "cls"):
                 renamed[argument.arg] = argument.arg = next(free)
         return renamed
 
@@ -359,6 +357,45 @@ class _Rename(ast.NodeTransformer):
 def is_private(name: str) -> bool:
     """Whether nothing outside its module, or class, knows a name."""
     return name.startswith("_") and not name.startswith("__") and name != "_"
+
+
+def shorten(tree: ast.Module) -> dict[str, str]:
+    """Give short names to what is private in a module that is not linked: in ``tree``, in place.
+
+    Returns:
+        The old names by the new ones.
+
+    Raises:
+        LinkError: a name may be known elsewhere.
+    """
+    own = {name for name in bound_names(tree.body) if is_private(name)}
+    words = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            if not all(isinstance(base, ast.Name) and hasattr(builtins, base.id) for base in node.bases):
+                raise LinkError(f"line {node.lineno}: a class that stays apart inherits what is private elsewhere")
+            own |= {name for name in bound_names(node.body) if is_private(name)}
+        elif isinstance(node, ast.Attribute):
+            words.add(node.attr)
+            if isinstance(node.ctx, ast.Store) and is_private(node.attr):
+                own.add(node.attr)
+        elif isinstance(node, ast.Name):
+            words.add(node.id)
+        elif isinstance(node, ast.arg):
+            words.add(node.arg)
+    free = (name for name in _short_names("_", string.ascii_lowercase) if name not in words)
+    names = dict(zip(sorted(own), free, strict=False))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.alias):
+            node.asname = names.get(node.asname or node.name, node.asname)
+            continue
+        for field in ("id", "attr", "name", "arg"):
+            word = getattr(node, field, None)
+            if isinstance(word, str):
+                setattr(node, field, names.get(word, word))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in own:
+            raise LinkError(f"line {node.lineno}: {node.value!r} is private, and named by a string")
+    return {new: old for old, new in names.items()}
 
 
 def _short_names(prefix: str, letters: str) -> Iterator[str]:
