@@ -284,6 +284,17 @@ def program_of(board: EmulatedBoard) -> dict[str, str]:
     return {path: one for path, one in files(board).items() if path.startswith(ours) and not path.endswith(".new")}
 
 
+def cut_off(board: EmulatedBoard, to_board: int) -> None:
+    """Provision, but the board loses its power after so many bytes; and then it starts."""
+    board.fault(unplug_after={"to_board": to_board}, powered=False)
+    with pytest.raises(DeviceError):
+        provision(board, VALUES)
+    board.fault()
+    board.unplug(powered=False)
+    board.plug()
+    board.wait_started()
+
+
 @pytest.mark.parametrize("cut", ["unplugged", "without power"])
 def test_unplugged_at_every_step(program: Program, tmp_path: Path, cut: str) -> None:
     """Cut off again and again, the board has all of the old program, or all of the new one; and in the end the new."""
@@ -375,13 +386,7 @@ def test_a_change_that_the_board_can_not_finish(program: Program, tmp_path: Path
             program.number = 1 - program.number
             with prompt(str(board.port)) as session:
                 session.write_file("wisp.commit", journal.encode())
-            board.fault(unplug_after={"to_board": 9000}, powered=False)
-            with pytest.raises(DeviceError):
-                provision(board, VALUES)
-            board.fault()
-            board.unplug(powered=False)
-            board.plug()
-            board.wait_started()
+            cut_off(board, 9000)
             now = files(board)
             assert "wisp.halt" in now or program_of(board) == whole
             provision(board, VALUES)
@@ -433,13 +438,7 @@ def test_romfs_cut_off(program: Program, tmp_path: Path) -> None:
     with EmulatedBoard(tmp_path / "board", micropython(), romfs=ROMFS_BYTES) as board:
         provision(board, VALUES)
         program.number = 1
-        board.fault(unplug_after={"to_board": 25000}, powered=False)
-        with pytest.raises(DeviceError):
-            provision(board, VALUES)
-        board.fault()
-        board.unplug(powered=False)
-        board.plug()
-        board.wait_started()
+        cut_off(board, 25000)
         assert "wisp.halt" in files(board)
         assert provision(board, VALUES) > 100000
         assert "wisp.halt" not in files(board)

@@ -16,7 +16,7 @@ from conftest import micropython
 from boards.at_a_terminal import WISP, Command
 from boards.wired import Wired
 from lab.lab import Lab
-from lab.processes import ROM, Neighbour, Terminal
+from lab.processes import ROM, Neighbour, Terminal, text_shown
 
 _begun: dict[str, int] = {}  # where in what a terminal has said the present test begins, by its name
 
@@ -102,11 +102,7 @@ def answer(one: Terminal) -> None:
 def written(one: Terminal, mark: int) -> str:
     """What a terminal has been shown of the other side's text."""
     one.read()
-    seen = ""
-    for line in one.lines[mark:]:
-        if line["event"] == "text":
-            seen = seen[: len(seen) - line.get("erased", 0)] + line.get("text", "")
-    return seen
+    return text_shown(one.lines[mark:])
 
 
 # How it is.

@@ -14,7 +14,7 @@ from calls.conftest import make_terminal
 from calls.serial_line import SerialCable, SerialTerminal
 from lab import sound
 from lab.lab import Lab
-from lab.processes import LabError, Terminal
+from lab.processes import LabError, Terminal, text_shown
 from sipwire.g711 import Codec
 
 _DAMAGE = 0.01  # a byte in a hundred
@@ -121,11 +121,7 @@ def check_sound(said: Path, heard: Path, least: float) -> None:
 
 def text_of(terminal: Terminal | SerialTerminal, mark: int) -> str:
     terminal.read()
-    seen = ""
-    for line in terminal.lines[mark:]:
-        if line["event"] == "text":
-            seen = seen[: len(seen) - line.get("erased", 0)] + line.get("text", "")
-    return seen
+    return text_shown(terminal.lines[mark:])
 
 
 def connect(alice: SerialTerminal, far: Terminal) -> None:

@@ -12,7 +12,7 @@ from calls.test_changes import starved
 from calls.test_sealed_calls import DOMAINS, Pair, change, check_heard
 from calls.test_setup_calls import part, told_by
 from lab.lab import Lab
-from lab.processes import Terminal
+from lab.processes import Terminal, text_shown
 
 _TALK_S = 3.4
 _UNDER_WAY = 5  # packets, a tenth of a second
@@ -34,12 +34,7 @@ class Reader:
     def text(self) -> str:
         """All of it, as it is read on a screen."""
         self._terminal.read()
-        seen = ""
-        for line in self._terminal.lines[self._mark :]:
-            if line["event"] == "text":
-                assert line.get("erased", 0) <= len(seen)
-                seen = seen[: len(seen) - line.get("erased", 0)] + line.get("text", "")
-        return seen
+        return text_shown(self._terminal.lines[self._mark :])
 
     def wait_for(self, text: str) -> None:
         self._terminal.wait_until(lambda: self.text == text, f"{text!r}, not {self.text!r}", _SHOWN_S)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ROM", "LabError", "Neighbour", "Process", "Terminal", "uninterrupted"]
+__all__ = ["ROM", "LabError", "Neighbour", "Process", "Terminal", "text_shown", "uninterrupted"]
 
 #: Runs the terminal from a ROM image.
 ROM = Path(__file__).with_name("rom.py")
@@ -253,3 +253,14 @@ class Terminal(Process):
         since = len(self.lines)
         self.send("status")
         return self.wait_for("status", since=since)
+
+
+def text_shown(lines: "list[dict[str, Any]]") -> str:
+    """The other side's text, as events of a terminal have shown it on a screen."""
+    seen = ""
+    for line in lines:
+        if line["event"] == "text":
+            if line.get("erased", 0) > len(seen):
+                raise LabError(f"{line} erases more than {seen!r}")
+            seen = seen[: len(seen) - line.get("erased", 0)] + line.get("text", "")
+    return seen
