@@ -15,7 +15,8 @@ from lab.board import EmulatedBoard
 from lab.lab import Lab
 from neighbour.device import provisioning
 from neighbour.device.inventory import look
-from neighbour.device.port import DeviceError, FullError, prompt
+from neighbour.device.pins import PINS
+from neighbour.device.port import DeviceError, FullError, Line, prompt
 from neighbour.device.provisioning import install, plan
 
 from .conftest import DOMAIN, PASSWORD, ROMFS_BYTES, SSID, MakeBoard, wisp
@@ -77,9 +78,38 @@ def test_from_nothing(lab: Lab, make_reachable: MakeBoard, romfs: int, heap: int
     assert json.loads(read(board, "wisp.json")) == {**config, "text": True}
 
 
+@pytest.mark.parametrize("chip", ["ESP32S3", "ESP32C3"])
+def test_pins(lab: Lab, make_reachable: MakeBoard, chip: str) -> None:
+    """What has other pins than an ESP32 gets those of its picture; what it has already stays."""
+    lab.start_neighbour(DOMAIN)
+    board = make_reachable(romfs=ROMFS_BYTES, chip=chip)
+    done = wisp(lab, "provision", board.port, *ACCOUNT)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(read(board, "wisp.json"))["board"] == PINS[chip]
+    done = wisp(lab, "provision", board.port, *ACCOUNT, "--set", "board.led=2")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(read(board, "wisp.json"))["board"] == {**PINS[chip], "led": 2}
+
+
+#: Somebody's own program, which tells what it is given to read.
+MINE = b"""\
+import select
+import sys
+
+poll = select.poll()
+poll.register(sys.stdin, select.POLLIN)
+while True:
+    print("mine")
+    if poll.poll(100):
+        print("typed", sys.stdin.buffer.read(1))
+"""
+
+
 def test_dry_run(lab: Lab, make_reachable: MakeBoard) -> None:
-    """It says what would be done, and does none of it."""
+    """It says what would be done, and does none of it: what ran on the board is started again."""
     board = make_reachable()
+    with prompt(str(board.port)) as session:
+        session.write_file("main.py", MINE)
     before = files(board)
     done = wisp(lab, "provision", board.port, *ACCOUNT, "--dry-run")
     assert done.returncode == 0, done.stderr
@@ -91,6 +121,12 @@ def test_dry_run(lab: Lab, make_reachable: MakeBoard) -> None:
         "  boot.py: would be kept as boot.py.before",
     ):
         assert line in done.stdout
+    with Line(str(board.port)) as line:
+        said, end = b"", time.monotonic() + 10
+        while said.count(b"mine") < 10:
+            assert time.monotonic() < end, said
+            said += line.read()
+    assert b"typed" not in said
     assert files(board) == before
     assert "alice" not in wisp_accounts(lab)
     assert PASSWORD not in done.stdout
@@ -212,6 +248,16 @@ def test_options(lab: Lab, tmp_path: Path, arguments: tuple[str, ...], reason: s
     done = wisp(lab, "provision", tmp_path / "port", "--account", "alice", *arguments)
     assert done.returncode == 2
     assert reason in done.stderr
+
+
+def test_a_console_is_no_port(lab: Lab) -> None:
+    """Where the neighbour has the board's line, there is no prompt to be had."""
+    configuration = lab.configuration(DOMAIN)
+    configuration.write_text(configuration.read_text() + '\n[[serial]]\nport = "/dev/ttyX"\nconsole = "run/alice"\n')
+    for command in (("provision", *ACCOUNT), ("remove", "--yes")):
+        done = wisp(lab, command[0], lab.folder / DOMAIN / "run" / "alice", *command[1:])
+        assert done.returncode == 2
+        assert "is the console of a port that the neighbour has: end `wisp serve`, and name /dev/ttyX" in done.stderr
 
 
 def test_password_comes_from_nowhere(lab: Lab, make_reachable: MakeBoard) -> None:
@@ -409,6 +455,34 @@ def test_files_that_are_no_files_of_ours(program: Program, tmp_path: Path) -> No
                 session.run(f"f = open('wisp.installed', 'wb')\nf.write({nonsense})\nf.close()")
             provisioning.remove(str(board.port))
             assert not [path for path in files(board) if "wisp" in path or path == "main.py"]
+
+
+def listed(board: EmulatedBoard, folder: str) -> list[str]:
+    with prompt(str(board.port)) as session:
+        return session.value(f"import os, json\nprint(json.dumps(sorted(os.listdir({folder!r}))))")
+
+
+@pytest.mark.parametrize(("folder", "other"), [("wisp.keys", ()), ("lib", ("mine.py",)), ("box/", ())])
+def test_keys_are_of_one_account(program: Program, tmp_path: Path, folder: str, other: tuple[str, ...]) -> None:
+    """Whoever has a board no more leaves no setup keys behind, wherever they are; who stays keeps them."""
+    values = {**VALUES, "keys": folder} if folder != "wisp.keys" else VALUES
+    with EmulatedBoard(tmp_path / "board", micropython(), romfs=ROMFS_BYTES) as board:
+        provision(board, values)
+        keys = ("aGk.0", "aGk.1")
+        with prompt(str(board.port)) as session:
+            session.run(f"import os\nos.mkdir({folder.rstrip('/')!r})")
+            for name in (*keys, *other):
+                session.write_file(f"{folder.rstrip('/')}/{name}", b"secret")
+        provision(board, {**values, "text": True})
+        assert listed(board, folder) == [*keys, *other]
+        provision(board, {**values, "user": "carol"})
+        assert listed(board, folder) == [*other]
+        with prompt(str(board.port)) as session:
+            session.write_file(f"{folder.rstrip('/')}/aGk.0", b"secret")
+        provisioning.remove(str(board.port))
+        if other:
+            assert listed(board, folder) == [*other]
+        assert (folder.rstrip("/") in listed(board, "/")) == bool(other)
 
 
 def test_remove_cut_off(program: Program, tmp_path: Path) -> None:

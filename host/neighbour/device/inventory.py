@@ -11,12 +11,16 @@ __all__ = [
     "HALT",
     "INSTALLED",
     "JOURNAL",
+    "KEYS",
     "NEW",
     "Inventory",
     "check",
     "digests",
+    "keys_folder",
     "look",
     "prepare",
+    "read_config",
+    "setup_keys",
 ]
 
 #: Files at the root of a board's file system.
@@ -26,7 +30,7 @@ JOURNAL = "wisp.commit"  # a change that is decided on, and is to be finished: {
 HALT = "wisp.halt"  # why the program must not be started
 #: What a file is called until the change that it belongs to is decided on.
 NEW = ".new"
-KEYS = "wisp.keys"  # the folder of setup keys
+KEYS = "wisp.keys"  # the folder of setup keys, where the configuration names no other
 # How mpy-cross names what ``sys.implementation._mpy`` has a number for; 0: no native code.
 _ARCHITECTURES = (
     "", "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp",
@@ -145,7 +149,7 @@ def look(prompt: Prompt) -> Inventory:
         f"found = []\nwalk('', False)\nfor one in {_FOLDERS!r}:\n walk(one, True)\nprint(json.dumps(found))"
     )
     hashes = dict(zip(paths, digests(prompt, paths), strict=True))
-    keys = prompt.value(f"found = []\nwalk({KEYS!r}, True)\nprint(json.dumps(found))")
+    config = read_config(prompt)
     return Inventory(
         facts[0],
         tuple(facts[1]),
@@ -156,8 +160,8 @@ def look(prompt: Prompt) -> Inventory:
         facts[6],
         facts[7],
         hashes,
-        keys,
-        _config(prompt),
+        setup_keys(prompt, keys_folder(config)),
+        config,
     )
 
 
@@ -182,7 +186,28 @@ def digests(prompt: Prompt, paths: list[str]) -> list[str]:
     return found
 
 
-def _config(prompt: Prompt) -> dict[str, Any]:
+def keys_folder(config: dict[str, Any]) -> str:
+    """Where a terminal of this configuration has its setup keys."""
+    folder = config.get("keys")
+    return folder.rstrip("/") if isinstance(folder, str) and folder else KEYS
+
+
+def setup_keys(prompt: Prompt, folder: str) -> list[str]:
+    """The files of setup keys in a folder, which may have others, too. `prepare` comes before it.
+
+    Raises:
+        DeviceError: the board does not answer.
+    """
+    found = prompt.value(f"found = []\nwalk({folder!r}, False)\nprint(json.dumps(found))")
+    return [path for path in found if path.endswith((".0", ".1"))]
+
+
+def read_config(prompt: Prompt) -> dict[str, Any]:
+    """The configuration; {} where there is none that can be read.
+
+    Raises:
+        DeviceError: the board does not answer.
+    """
     text = prompt.run(f"try:\n print(open({CONFIG!r}).read())\nexcept (OSError, UnicodeError, MemoryError):\n pass")
     try:
         value = json.loads(text)

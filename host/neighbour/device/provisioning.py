@@ -24,7 +24,20 @@ from sipwire import __version__
 
 from .configuration import written
 from .image import build, build_rom
-from .inventory import CONFIG, HALT, INSTALLED, JOURNAL, KEYS, NEW, Inventory, digests, prepare
+from .inventory import (
+    CONFIG,
+    HALT,
+    INSTALLED,
+    JOURNAL,
+    KEYS,
+    NEW,
+    Inventory,
+    digests,
+    keys_folder,
+    prepare,
+    read_config,
+    setup_keys,
+)
 from .port import DeviceError, FullError, GoneError, Prompt, prompt
 from .sources import ROOTS
 
@@ -83,6 +96,11 @@ def drop_all(folder):
                 drop_all(path)
             else:
                 os.remove(path)
+    except OSError:
+        pass
+    drop_empty(folder)
+def drop_empty(folder):
+    try:
         os.rmdir(folder)
     except OSError:
         pass
@@ -358,6 +376,10 @@ def remove(port: str) -> list[str]:
         prepare(session)
         session.run(_ON_BOARD)
         # Its secrets first, and what starts it last: cut off, it says that there is no configuration.
+        keys = keys_folder(read_config(session))
+        for path in setup_keys(session, keys):
+            session.run(f"drop({path!r})")
+        session.run(f"drop_empty({keys!r})")
         for path in (CONFIG, CONFIG + NEW, JOURNAL + NEW, JOURNAL):
             session.run(f"drop({path!r})")
         for folder in (KEYS, *_FOLDERS, *(_LIBRARY + one for one in _FOLDERS)):
@@ -374,7 +396,7 @@ def remove(port: str) -> list[str]:
         left = [
             path for path, digest in zip((CONFIG, JOURNAL), digests(session, [CONFIG, JOURNAL]), strict=True) if digest
         ]
-        left += session.value(f"found = []\nwalk({KEYS!r}, True)\nprint(json.dumps(found))")
+        left += setup_keys(session, keys)
         if left:
             raise DeviceError(f"{port}: {', '.join(left)}: can't be removed: is the board's flash worn out? Erase it")
         return session.value("import sys\nprint(json.dumps([one for one in sys.path if one[:4] == '/rom']))")  # type: ignore[no-any-return]

@@ -81,6 +81,7 @@ class EmulatedBoard:
         speaker: where what is played is written, as long as the program has it open; each time anew.
         version: what MicroPython it calls itself, like "1.20.0"; "" for what it is. Code is run by what it is.
         mpy: what version of .mpy files it says that it reads; None for what it does.
+        chip: what it says that it has.
         firmware: "micropython"; "silent" or "other" for a board that has none.
     """
 
@@ -100,6 +101,7 @@ class EmulatedBoard:
         speaker: Path | None = None,
         version: str = "",
         mpy: int | None = None,
+        chip: str = "ESP32",
         firmware: str = "micropython",
     ) -> None:
         if firmware not in ("micropython", "silent", "other"):
@@ -119,7 +121,7 @@ class EmulatedBoard:
         self._micropython = micropython
         self._heap = heap
         self._size, self._romfs = size, romfs
-        self._version = version if mpy is None else f"{version},{mpy}"
+        self._version = f"{version},{'' if mpy is None else mpy},{chip}"
         self._firmware = firmware
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None

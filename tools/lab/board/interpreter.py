@@ -97,7 +97,7 @@ def command(
         folder: the board's.
         size: of its flash, in bytes.
         romfs: of its ROMFS partition, 0 for none.
-        version: what it calls itself; "" for what it is.
+        version: what it calls itself, as `firmware.start.begin` has it; "" for what it is.
         taken: bytes of the heap that are the firmware's.
         measure: whether only to print what is allocated when it runs.
     """

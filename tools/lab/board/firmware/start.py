@@ -49,7 +49,8 @@ def begin(names, folder, size, rom_size, version, taken, measure):
         folder: of flash, registers and what else the other side has laid out.
         size: of flash, in bytes.
         rom_size: of the ROMFS partition, 0 for none.
-        version: what MicroPython the board calls itself, "" for what it is; with an mpy version behind a comma.
+        version: what the board calls itself: of MicroPython, of its .mpy files, and the chip, with commas between
+            them; nothing where it is what it is.
         taken: bytes of the heap that all this takes.
         measure: whether only to call the probe among those names when all of it is at work.
     """
@@ -73,10 +74,10 @@ def begin(names, folder, size, rom_size, version, taken, measure):
         rom.mount(path)
     _put_over(micropython).kbd_intr = line.interrupt
     real = sys.implementation
-    numbers, _, mpy = version.partition(",")
+    numbers, mpy, name = (version + ",,").split(",")[:3]
     said = _Implementation()
     said.version = tuple([int(one) for one in numbers.split(".")]) if numbers else real.version[:3]
-    said._machine = "Emulated board with ESP32"
+    said._machine = "Emulated board with " + (name or "ESP32")
     said._build = "EMULATED"
     said._mpy = real._mpy & ~0xFF | int(mpy) if mpy else real._mpy
     our_sys.implementation = said
