@@ -63,6 +63,7 @@ def test_calls(lab: Lab, image: Path, rom: Path, place: str, kib: int, does: set
             assert told["talked_ms"] >= first["talked_ms"] + 500
             assert told["media"]["sent"] >= first["media"]["sent"] + 10
             assert told["suite"] == "AES_CM_128_HMAC_SHA1_80"
+            assert told["by"] == ("setup-key" if number else "neighbour medium")
         marks = [len(one.lines) for one in (alice, bob)]
         for ended in hang_up(bob, alice):
             assert ended["media"]["lost"] == 0

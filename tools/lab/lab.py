@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 from find_micropython import bits_of
 from neighbour.cli import run_command
 
-from .processes import ROM, LabError, Neighbour, Process, Terminal, uninterrupted
+from .processes import ROM, LabError, Neighbour, Process, Terminal, uninterrupted, within
 
 __all__ = ["Lab"]
 
@@ -217,9 +217,11 @@ class Lab:
 
     def code_bytes(self) -> int:
         """What of a terminal's heap its code takes, before it does anything."""
-        run = [str(ROM), self.code] if Path(self.code).is_file() else ["-c", _IMPORT]
+        is_rom = Path(self.code).is_file()
+        run = [str(ROM), self.code] if is_rom else ["-c", _IMPORT]
+        more = {} if is_rom else {"MICROPYPATH": within(self.folder, self.code)}
         command = [self.micropython, "-X", f"heapsize={self.heap_kib}K", *run]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MICROPYPATH": self.code})
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, env={**os.environ, **more})
         if done.returncode:
             raise LabError(f"the terminal's code can't be imported: {done.stdout}{done.stderr}")
         return int(done.stdout)

@@ -5,6 +5,7 @@ can outlive who started it; a terminal's commands come through a named pipe.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["ROM", "LabError", "Neighbour", "Process", "Terminal", "text_shown", "uninterrupted"]
+__all__ = ["ROM", "LabError", "Neighbour", "Process", "Terminal", "text_shown", "uninterrupted", "within"]
 
 #: Runs the terminal from a ROM image.
 ROM = Path(__file__).with_name("rom.py")
@@ -44,6 +45,27 @@ def uninterrupted() -> "Iterator[None]":
             signal.signal(number, handler)
         for number in caught:
             signal.raise_signal(number)
+
+
+def within(folder: Path, code: str) -> str:
+    """Where a terminal's code is, seen from its working directory: by links there, which are made.
+
+    A module keeps its path in the heap. On a board that is short; here it would be as long as a temporary folder's.
+
+    Args:
+        folder: the working directory.
+        code: the folders of its code, joined by ":".
+    """
+    names = []
+    for path in code.split(":"):
+        for number in itertools.count():
+            link = folder / f"code{number or ''}"
+            with contextlib.suppress(FileExistsError):
+                link.symlink_to(Path(path).resolve())
+            if link.resolve() == Path(path).resolve():
+                break
+        names.append(link.name)
+    return ":".join(names)
 
 
 class LabError(Exception):
@@ -232,13 +254,14 @@ class Terminal(Process):
 
     def __init__(self, configuration: Path, micropython: str, code: str, heap: str) -> None:
         name = configuration.stem
-        run = [str(ROM), code] if Path(code).is_file() else ["-m", "terminal"]
+        is_rom = Path(code).is_file()
+        run = [str(ROM), code] if is_rom else ["-m", "terminal"]
         super().__init__(
             name,
-            [micropython, "-X", f"heapsize={heap}", *run, str(configuration)],
+            [micropython, "-X", f"heapsize={heap}", *run, configuration.name],
             configuration.with_suffix(".events"),
             configuration.parent,
-            {"MICROPYPATH": code},
+            {} if is_rom else {"MICROPYPATH": within(configuration.parent, code)},
             configuration.with_suffix(".commands"),
         )
         self.configuration = configuration
