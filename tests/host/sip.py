@@ -18,7 +18,7 @@ from neighbour.store.accounts import add_account, remove_account
 from neighbour.store.database import Store
 from sipwire.agreement import client_offer, hop_spi, parse_mechanisms
 from sipwire.digest import Challenge, authenticate, choose, ha1
-from sipwire.hop import FRAME_MARK, HopReceiver, HopSender, derive_keys
+from sipwire.hop import FRAME_MARK, HopReceiver, HopSender, derive_keys, frame_spi
 from sipwire.message import Request, Response, parse
 from sipwire.stream import StreamParser
 
@@ -428,15 +428,21 @@ class Hopper(UdpClient):
         self.receiver = HopReceiver(self.spi, back, new_aes)
         return made
 
-    async def frame(self, timeout_s: float = TIMEOUT_S) -> bytes:
-        """The message in the next frame; anything else that comes fails the test."""
-        data = await self.raw(timeout_s)
-        assert data[0] == FRAME_MARK, repr(data[:200])
+    async def frame(self, timeout_s: float = TIMEOUT_S, *, anew: bool = False) -> bytes:
+        """The message in the next frame; anything else that comes fails the test.
+
+        ``anew``: but for frames of another agreement, the one before, in which something may be repeated.
+        """
+        while True:
+            data = await self.raw(timeout_s)
+            assert data[0] == FRAME_MARK, repr(data[:200])
+            if not anew or frame_spi(data) == self.spi:
+                break
         assert self.receiver is not None
         return self.receiver.open(data)
 
-    async def framed(self, timeout_s: float = TIMEOUT_S) -> "Request | Response":
-        return parse(await self.frame(timeout_s))
+    async def framed(self, timeout_s: float = TIMEOUT_S, *, anew: bool = False) -> "Request | Response":
+        return parse(await self.frame(timeout_s, anew=anew))
 
     async def framed_final(self) -> Response:
         while True:
